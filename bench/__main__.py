@@ -1,0 +1,49 @@
+"""``python -m bench``: all measurements, one table, one JSON file. See ``--help``."""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench import edge, store
+from bench.report import Row, as_json, as_markdown
+
+
+def main() -> None:
+    """Measure and print; progress goes to stderr."""
+    parser = argparse.ArgumentParser(description="Measures real nodes; takes about five minutes.")
+    parser.add_argument("--seconds", type=float, default=5, help="length of each load (default 5)")
+    parser.add_argument("--only", default="abcdef", help="groups to measure, such as ab (default all)")
+    parser.add_argument("--json", type=Path, help="write the figures here as JSON too")
+    options = parser.parse_args()
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="novamesh-bench-") as name:
+        directory = Path(name)
+        for row in _measure(directory, options.only, options.seconds):
+            print(f"{row.group} {row.what}: {row.value:,.4g} {row.unit} {row.note}", file=sys.stderr)
+            rows.append(row)
+    print(as_markdown(rows))
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(as_json(rows))
+
+
+def _measure(directory: Path, groups: str, seconds: float) -> Iterator[Row]:
+    if "a" in groups:
+        yield from edge.requests(directory, seconds)
+    if "b" in groups:
+        yield from edge.events(directory, seconds)
+    if set("cdef") & set(groups):
+        loaded, sustained, key = store.loading(directory)
+        yield from loaded
+        if "d" in groups:
+            yield from store.freshness(directory, sustained)
+        if "e" in groups:
+            yield from store.queries(directory, key)
+        if "f" in groups:
+            yield from store.size_and_memory(directory)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""The command line: thin commands. Data goes to stdout, logs and progress to stderr."""
+
+import sys
+
+import click
+
+from novamesh import __version__
+from novamesh.cli.keys import keys
+from novamesh.cli.serve import serve
+from novamesh.errors import NovameshError
+
+
+@click.group(epilog="Example: novamesh serve --data-dir ./novamesh-data --port 8000")
+@click.version_option(__version__, prog_name="novamesh")
+def cli() -> None:
+    """One event-ingestion node: events in over HTTP, on disk before the 202, in SQL a second later."""
+
+
+cli.add_command(serve)
+cli.add_command(keys)
+
+
+def main() -> None:
+    """Run a command. Exit status: 0, 1 failed, 2 wrong usage."""
+    try:
+        cli(standalone_mode=True)
+    except NovameshError as error:
+        click.echo(f"novamesh: {error}", err=True)
+        sys.exit(1)
+
+
+__all__ = ["cli", "main"]

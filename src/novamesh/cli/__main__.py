@@ -1,0 +1,6 @@
+"""``python -m novamesh.cli``."""
+
+from novamesh.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The RSGI application: routes, the one error shape, and a worker's start and end."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from granian.rsgi import HTTPProtocol, ProtocolClosed, ProtocolError, Scope
+
+from novamesh.config import Config
+from novamesh.edge import health, ingest, query
+from novamesh.edge.request import ClientGone
+from novamesh.edge.worker import Worker
+from novamesh.errors import InternalError, MethodNotAllowed, NotFound, RequestError
+from novamesh.logs import configure
+from novamesh.sql.guard import warm
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Worker, Scope, HTTPProtocol], Awaitable[int]]
+
+ROUTES: dict[str, dict[str, Handler]] = {
+    "/": {"GET": health.page},
+    "/v1/health": {"GET": health.health},
+    "/v1/ready": {"GET": health.ready},
+    "/v1/ingest": {"POST": ingest.ingest},
+    "/v1/batch": {"POST": ingest.batch},
+    "/v1/query": {"GET": query.query},
+}
+
+
+class Application:
+    """One worker's application, as Granian runs it."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._worker: Worker
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        configure(self._config.log_level)
+        try:
+            warm()
+        except Exception:
+            # Whatever is wrong with queries, events must go on coming in.
+            log.exception("the SQL parser cannot be warmed up")
+        self._worker = Worker(self._config, loop)
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._worker.close()
+
+    async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
+        started = time.perf_counter_ns()
+        worker = self._worker
+        try:
+            events = await _handler(scope)(worker, scope, protocol)
+            if events:
+                worker.metrics.observe(time.perf_counter_ns() - started, time.time())
+                worker.metrics.count(202, events)
+            else:
+                worker.metrics.count(200)
+        except (ClientGone, ProtocolClosed):
+            return  # there is nobody to answer
+        except RequestError as error:
+            _answer(worker, protocol, error)
+        except Exception:
+            log.exception("a request failed", extra={"path": scope.path, "method": scope.method})
+            _answer(worker, protocol, InternalError("The node failed to answer this request; its log says why."))
+
+
+def _handler(scope: Scope) -> Handler:
+    methods = ROUTES.get(scope.path)
+    if methods is None:
+        raise NotFound(f"There is nothing at this path; the endpoints are {', '.join(ROUTES)}.")
+    handler = methods.get("GET" if scope.method == "HEAD" else scope.method)
+    if handler is None:
+        allowed = ", ".join([*methods, "HEAD"] if "GET" in methods else methods)
+        raise MethodNotAllowed(f"Use {allowed} here.", headers=(("allow", allowed),))
+    return handler
+
+
+def _answer(worker: Worker, protocol: HTTPProtocol, error: RequestError) -> None:
+    worker.metrics.count(error.status)
+    headers = [("content-type", "application/json"), *error.headers]
+    if error.retry_after is not None:
+        headers.append(("retry-after", str(error.retry_after)))
+    try:
+        protocol.response_bytes(error.status, headers, error.body())
+    except (ProtocolClosed, ProtocolError):
+        # A stream was under way: ending the handler cuts it off, and its reader sees that.
+        log.warning("a response was cut off", extra={"code": error.code})

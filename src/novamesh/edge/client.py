@@ -1,0 +1,67 @@
+"""The edge's side of the Unix socket to the store."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from novamesh.errors import StoreUnavailable
+from novamesh.store.contract import DATA, END, ERROR, MESSAGE, Request, StatusRequest, StoreStatus, decode_error
+
+STATUS_TIMEOUT_S = 3.0
+_UNAVAILABLE = "The store of this node is starting or restarting; send the query again in a moment."
+
+
+class Answer:
+    """Messages of one answer, as they come."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+
+    async def message(self) -> tuple[bytes, bytes]:
+        """The next message's kind and body. Raises what an error message says, or
+        :class:`StoreUnavailable` when the store went away."""
+        try:
+            kind, size = MESSAGE.unpack(await self._reader.readexactly(MESSAGE.size))
+            body = await self._reader.readexactly(size)
+        except (asyncio.IncompleteReadError, OSError):
+            raise StoreUnavailable(_UNAVAILABLE) from None
+        if kind == ERROR:
+            raise decode_error(body)
+        return kind, body
+
+    async def data(self) -> AsyncIterator[bytes]:
+        """The bodies of the data messages, to the end."""
+        while True:
+            kind, body = await self.message()
+            if kind == END:
+                return
+            if kind == DATA:
+                yield body
+
+
+@asynccontextmanager
+async def ask(path: Path, request: Request) -> AsyncIterator[Answer]:
+    """Send a request; leaving the block cancels what is not answered yet."""
+    try:
+        reader, writer = await asyncio.open_unix_connection(path)
+    except OSError:
+        raise StoreUnavailable(_UNAVAILABLE) from None
+    try:
+        writer.write(msgspec.json.encode(request) + b"\n")
+        yield Answer(reader)
+    finally:
+        writer.close()
+
+
+async def ask_status(path: Path) -> StoreStatus:
+    """How the store is. Raises :class:`StoreUnavailable`."""
+    try:
+        async with asyncio.timeout(STATUS_TIMEOUT_S), ask(path, StatusRequest()) as answer:
+            async for body in answer.data():
+                return msgspec.json.decode(body, type=StoreStatus)
+    except TimeoutError:
+        raise StoreUnavailable(f"The store has not answered for {STATUS_TIMEOUT_S:g} s.") from None
+    raise StoreUnavailable(_UNAVAILABLE)

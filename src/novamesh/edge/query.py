@@ -1,0 +1,58 @@
+"""``GET /v1/query``: check the SQL, hand it to the store, pass its answer on as it comes."""
+
+import asyncio
+from pathlib import Path
+
+from granian.rsgi import HTTPProtocol, Scope
+
+from novamesh.edge.client import ask
+from novamesh.edge.request import ClientGone, read_number, read_parameters
+from novamesh.edge.worker import Worker
+from novamesh.errors import InvalidParameter
+from novamesh.sql.guard import check
+from novamesh.store.contract import FORMATS, QueryRequest, schema_for
+
+DEFAULT_LIMIT = 1000
+MAX_LIMIT = 50_000
+
+
+async def query(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
+    """Answer one query. Returns 0: no events were accepted."""
+    key = worker.keyring.authorize(scope.headers.get("authorization"), "query")
+    values = read_parameters(scope.query_string, ("q", "format", "limit"))
+    if "q" not in values:
+        raise InvalidParameter("The parameter `q` is missing; it holds the SQL, percent-encoded.")
+    limit = read_number(values, "limit", DEFAULT_LIMIT, MAX_LIMIT)
+    kind = _format(values.get("format"), scope.headers.get("accept"))
+    checked = check(values["q"], schema=schema_for(key.space), limit=limit)
+    request = QueryRequest(space=key.space, sql=checked.sql, names=checked.names, format=kind, limit=limit)
+    gone = asyncio.ensure_future(protocol.client_disconnect())
+    answer = asyncio.ensure_future(_answer(worker.socket, request, protocol))
+    try:
+        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise ClientGone
+        answer.result()
+    finally:
+        gone.cancel()
+        answer.cancel()
+        await asyncio.wait((answer,))  # until the store knows
+    return 0
+
+
+async def _answer(path: Path, request: QueryRequest, protocol: HTTPProtocol) -> None:
+    """Pass the store's answer on. Leaving this early cancels the query."""
+    async with ask(path, request) as answer:
+        await answer.message()  # the head: from here on the answer is a 200
+        transport = protocol.response_stream(200, [("content-type", FORMATS[request.format])])
+        async for data in answer.data():
+            await transport.send_bytes(data)
+
+
+def _format(name: str | None, accept: str | None) -> str:
+    if name is None:
+        accepted = (accept or "").lower()
+        return next((kind for kind, media in FORMATS.items() if media.split(";")[0] in accepted), "json")
+    if name not in FORMATS:
+        raise InvalidParameter(f"The parameter `format` must be one of {', '.join(FORMATS)}.")
+    return name

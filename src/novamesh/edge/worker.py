@@ -1,0 +1,112 @@
+"""One edge worker's state: its spool writer, keys, metrics, and what it knows of the store."""
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import signal
+import sqlite3
+import time
+
+import msgspec
+
+from novamesh.config import Config
+from novamesh.datadir import DataDirectory
+from novamesh.edge import client
+from novamesh.edge.auth import REFRESH_S, Keyring
+from novamesh.errors import RequestError
+from novamesh.spool.writer import Limits, SpoolWriter
+from novamesh.status.metrics import WorkerMetrics
+from novamesh.status.uptime import Reader
+from novamesh.store.contract import SOCKET_NAME, StoreStatus
+
+log = logging.getLogger(__name__)
+
+STORE_INTERVAL_S = 1.0
+LAG_LIMIT_S = 10.0
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A part of the node that is unwell: ``spool``, ``store`` or ``loader``, and why."""
+
+    part: str
+    reason: str
+
+
+class Worker:
+    """Made in the worker's process, before its loop runs. Raises OSError."""
+
+    def __init__(self, config: Config, loop: asyncio.AbstractEventLoop) -> None:
+        directory = DataDirectory(config.data_path)
+        self.config = config
+        self.run_directory = directory.run
+        self.socket = directory.run / SOCKET_NAME
+        self.keyring = Keyring(directory.keys, config.base_url)
+        self.uptime = Reader(directory.status)
+        self.metrics = WorkerMetrics(directory.run, os.getpid())
+        self.store: StoreStatus | None = None
+        self.store_problem: str | None = "the store has not answered yet"
+        self._started = time.monotonic()
+        limits = Limits(directory.spool, config.spool_limit_bytes, config.disk_reserve_bytes)
+        self.spool = SpoolWriter(directory.spool, directory.node_id(), config.spool_segment_bytes, limits, loop)
+        self._tasks = [loop.create_task(self._tend()), loop.create_task(self._ask_store())]
+        self.metrics.heartbeat(time.time(), True)
+
+    def close(self) -> None:
+        """Sync and close everything. For when the loop has stopped."""
+        for task in self._tasks:
+            task.cancel()
+        self.spool.stop()
+        self.metrics.heartbeat(time.time(), False)
+        self.metrics.close()
+        self.keyring.close()
+
+    def problems(self) -> list[Problem]:
+        """The parts that are unwell now."""
+        found = []
+        if reason := self.accept_problem():
+            found.append(Problem("spool", reason))
+        if self.store_problem:
+            found.append(Problem("store", self.store_problem))
+        elif self.store is not None:
+            found += _loader_problems(self.store)
+        return found
+
+    def accept_problem(self) -> str | None:
+        """Why this worker cannot accept events now, or None."""
+        return self.spool.refusal() or self.spool.failure()
+
+    async def _tend(self) -> None:
+        """What has to be looked at twice a second."""
+        parent = multiprocessing.parent_process()
+        while True:
+            try:
+                self.keyring.refresh()
+            except sqlite3.Error as error:
+                log.error("the keys cannot be read", extra={"cause": str(error)})
+            self.metrics.heartbeat(time.time(), self.accept_problem() is None)
+            if parent is not None and not parent.is_alive():
+                log.error("the supervisor is gone, the worker ends")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            await asyncio.sleep(REFRESH_S)
+
+    async def _ask_store(self) -> None:
+        while True:
+            try:
+                self.store = await client.ask_status(self.socket)
+                self.store_problem = None
+            except RequestError as error:
+                self.store_problem = error.message
+            await asyncio.sleep(STORE_INTERVAL_S)
+
+
+def _loader_problems(store: StoreStatus) -> list[Problem]:
+    found = []
+    if store.loader_error:
+        found.append(Problem("loader", f"loading fails: {store.loader_error}"))
+    if store.lag_s > LAG_LIMIT_S:
+        found.append(Problem("loader", f"the loader is {store.lag_s:.0f} s behind"))
+    if store.damaged:
+        found.append(Problem("spool", f"{store.damaged} damaged segments are in spool/quarantine"))
+    return found

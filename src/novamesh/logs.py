@@ -1,0 +1,46 @@
+"""Logs: one JSON object a line, to standard error."""
+
+import logging
+import logging.config
+import traceback
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_encoder = msgspec.json.Encoder(enc_hook=str)
+
+
+class JsonFormatter(logging.Formatter):
+    """``time`` (ISO 8601, UTC), ``level``, ``logger``, ``message``, then what ``extra`` holds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+        if record.exc_info:
+            line["traceback"] = "".join(traceback.format_exception(*record.exc_info))
+        return _encoder.encode(line).decode()
+
+
+def dict_config(level: str) -> dict[str, Any]:
+    """The ``logging.config`` dictionary of every process of a node."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": "novamesh.logs.JsonFormatter"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}},
+        "root": {"level": level.upper(), "handlers": ["stderr"]},
+        # The server's own start and stop messages say nothing an operator needs twice.
+        "loggers": {"_granian": {"level": "WARNING"}, "granian.access": {"level": "WARNING"}},
+    }
+
+
+def configure(level: str) -> None:
+    """Set up logging for this process."""
+    logging.config.dictConfig(dict_config(level))

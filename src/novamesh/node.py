@@ -1,0 +1,231 @@
+"""A node: starts store, then edge; restarts what dies; stops edge, drains the spool, stops store."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import msgspec
+from granian.constants import Interfaces, Loops
+from granian.http import HTTP1Settings
+from granian.server.mp import MPServer
+
+from novamesh.config import Config
+from novamesh.datadir import DataDirectory
+from novamesh.errors import StartError
+from novamesh.keys import KeyStore
+from novamesh.logs import dict_config
+from novamesh.spool.segment import clear_leftovers
+from novamesh.status import metrics
+from novamesh.status.uptime import HEARTBEAT_S, Uptime
+from novamesh.store.contract import EXIT_REFUSED
+
+log = logging.getLogger(__name__)
+
+RESTART_DELAYS_S = (0.1, 0.5, 1.0, 2.0, 5.0)
+STEADY_S = 30.0
+BACKLOG = 4096
+
+
+class Node:
+    """One node on one data directory. ``run`` returns when it was told to stop."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.directory = DataDirectory(config.data_path)
+        self._store = StoreSupervisor(config)
+        self._stopping = threading.Event()
+
+    def open(self) -> str | None:
+        """Take port and data directory. Returns the first key's secret if the directory is new.
+
+        Raises :class:`StartError`; nothing is touched then.
+        """
+        check_port(self.config)
+        new = self.directory.open()
+        clear_leftovers(self.directory.spool)
+        metrics.reset(self.directory.run)
+        keys = KeyStore(self.directory.keys)
+        try:
+            return keys.create("default", name="first key") if new else None
+        finally:
+            keys.close()
+
+    def run(self, on_listening: Callable[[], None]) -> int:
+        """Serve until SIGTERM or SIGINT. Returns the exit status."""
+        uptime = Uptime(self.directory.status)
+        heartbeat = threading.Thread(target=self._beat, args=(uptime,), name="heartbeat", daemon=True)
+        self._store.start()
+        heartbeat.start()
+        try:
+            self._serve_edge(on_listening)
+        finally:
+            self._stopping.set()
+            status = self._store.stop(self.config.stop_timeout_s)
+            heartbeat.join()
+            uptime.close()
+            self.directory.close()
+        return status
+
+    def _serve_edge(self, on_listening: Callable[[], None]) -> None:
+        """Run the HTTP server, and run it again when it gives up: it does when a worker dies twice in a few seconds."""
+        failures = 0
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            server = make_server(self.config)
+            server.on_startup(on_listening)
+            # The server's own handler would be lost between one server and the next.
+            server.on_startup(partial(self._handle_signals, server))
+            try:
+                server.serve(target_loader=partial(load_edge, self.config), wrap_loader=False)
+            except SystemExit:
+                log.error("edge workers died in quick succession, starting all of them again")
+            on_listening = _nothing
+            failures = 0 if time.monotonic() - started > STEADY_S else failures + 1
+            self._stopping.wait(restart_delay_s(failures))
+
+    def _handle_signals(self, server: MPServer) -> None:
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            self._stopping.set()
+            server.interrupt_signal = True
+            server.main_loop_interrupt.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
+
+    def _beat(self, uptime: Uptime) -> None:
+        """Record when this node could accept events. Until it first can, there is nothing to record."""
+        before = False
+        while not self._stopping.is_set():
+            accepting = self._accepting()
+            try:
+                if accepting or before:
+                    uptime.beat(time.time(), accepting)
+            except sqlite3.Error as error:
+                log.error("the heartbeat cannot be written", extra={"cause": str(error)})
+            before = accepting
+            self._stopping.wait(HEARTBEAT_S if accepting else 0.1)
+
+    def _accepting(self) -> bool:
+        return metrics.read(self.directory.run, time.time()).accepting
+
+
+def restart_delay_s(failures: int) -> float:
+    """How long to wait before a start that follows so many failed ones: not at all after a steady run."""
+    return RESTART_DELAYS_S[min(failures, len(RESTART_DELAYS_S)) - 1] if failures else 0.0
+
+
+class StoreSupervisor:
+    """Runs the store process and starts it again when it dies.
+
+    ``refused`` is set when the store says that starting again will not help.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._watch, name="store-supervisor", daemon=True)
+        self._stopping = threading.Event()
+        self.refused = threading.Event()
+
+    def start(self) -> None:
+        """Start the process and the thread that watches it."""
+        self._process = self._spawn()
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> int:
+        """Let the store load what is left, then end it. Returns the node's exit status."""
+        self._stopping.set()
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                log.warning("the store did not stop in time; what is left in the spool is loaded at the next start")
+                self._process.kill()
+                self._process.wait()
+        self._thread.join()
+        return 1 if self.refused.is_set() else 0
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([sys.executable, "-m", "novamesh.store.process"], stdin=subprocess.PIPE)
+        assert process.stdin is not None
+        # Left open: its end tells the store that this process is gone.
+        process.stdin.write(msgspec.json.encode(self._config) + b"\n")
+        process.stdin.flush()
+        return process
+
+    def _watch(self) -> None:
+        failures = 0
+        while self._process is not None:
+            started = time.monotonic()
+            status = self._process.wait()
+            if self._stopping.is_set():
+                return
+            if status == EXIT_REFUSED:
+                self.refused.set()
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            failures = 0 if time.monotonic() - started > STEADY_S else failures + 1
+            log.error("the store has died, starting it again", extra={"status": status})
+            if self._stopping.wait(restart_delay_s(failures)):
+                return
+            self._process = self._spawn()
+
+
+def load_edge(config: Config) -> Any:
+    """The application of a worker process. Imported there only: it takes 30 MB that the supervisor can do without."""
+    from novamesh.edge.app import Application
+
+    return Application(config)
+
+
+def make_server(config: Config) -> MPServer:
+    """The HTTP server with this node's settings."""
+    multiprocessing.set_start_method("spawn", force=True)
+    return MPServer(
+        "novamesh.edge.app",
+        address=config.host,
+        port=config.port,
+        interface=Interfaces.RSGI,
+        workers=config.edge_workers,
+        loop=Loops.uvloop,
+        websockets=False,
+        backlog=BACKLOG,
+        backpressure=BACKLOG,
+        http1_settings=HTTP1Settings(header_read_timeout=config.header_timeout_ms),
+        log_dictconfig=dict_config(config.log_level),
+        respawn_failed_workers=True,
+        workers_kill_timeout=config.stop_timeout_s,
+    )
+
+
+def check_port(config: Config) -> None:
+    """Raises :class:`StartError` if somebody listens on the node's address, or nobody can.
+
+    The server shares its port between workers, so it would not notice itself.
+    """
+    try:
+        family = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((config.host, config.port))
+            probe.listen()
+    except OSError as error:
+        raise StartError(
+            f"cannot listen on {config.host}:{config.port}: {error.strerror}; choose another --host or --port"
+        ) from None
+
+
+def _nothing() -> None:
+    """The address was announced already."""

@@ -1,0 +1,108 @@
+"""The reader of one segment: whole frames, in order, from where it stopped last time."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from novamesh.spool.frame import (
+    KIND_END,
+    SEGMENT_HEADER_SIZE,
+    Frame,
+    FrameError,
+    decode_frame,
+    decode_segment_header,
+)
+from novamesh.spool.repair import SpoolDamage, cut_torn_tail
+from novamesh.spool.segment import has_writer, read_mark
+
+CHUNK_BYTES = 4 * 1024 * 1024
+
+
+class Position(NamedTuple):
+    """How far a segment was read: the offset behind the last frame and that frame's number."""
+
+    offset: int = 0
+    sequence: int = 0
+
+
+class SegmentReader:
+    """Reads one segment from a :class:`Position` on, and follows it while it grows.
+
+    ``finished`` is True when nothing will ever follow. Raises :class:`SpoolDamage` when the
+    bytes at the position are damaged, OSError when the file cannot be read.
+    """
+
+    def __init__(self, path: Path, node_id: bytes, position: Position) -> None:
+        self.path = path
+        self.finished = False
+        self._descriptor = os.open(path, os.O_RDONLY)
+        try:
+            self._check_header(node_id)
+        except BaseException:
+            self.close()
+            raise
+        self.position = position if position.offset else Position(SEGMENT_HEADER_SIZE, 0)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def _check_header(self, node_id: bytes) -> None:
+        try:
+            header = decode_segment_header(os.pread(self._descriptor, SEGMENT_HEADER_SIZE, 0))
+        except FrameError as error:
+            raise SpoolDamage(self.path, 0, str(error)) from None
+        if header.node_id != node_id:
+            raise SpoolDamage(self.path, 0, "the segment belongs to another node")
+
+    def read(self, max_bytes: int) -> list[Frame]:
+        """Record frames that follow the position: none, or up to about ``max_bytes`` of them."""
+        # In this order: a segment that has no writer any more does not grow.
+        live = has_writer(self.path)
+        end = read_mark(self.path) if live else os.fstat(self._descriptor).st_size
+        frames: list[Frame] = []
+        while self.position.offset < end and max_bytes > 0 and not self.finished:
+            before = self.position.offset
+            frames += self._read_chunk(end, live)
+            if self.position.offset == before:
+                break
+            max_bytes -= self.position.offset - before
+        if not live and self.position.offset >= end:
+            self.finished = True
+        return frames
+
+    def _read_chunk(self, end: int, live: bool) -> list[Frame]:
+        size = CHUNK_BYTES
+        while True:
+            data = os.pread(self._descriptor, min(size, end - self.position.offset), self.position.offset)
+            frames = self._decode(data, end, live)
+            if frames or self.finished or self.position.offset + len(data) >= end:
+                return frames
+            size *= 2  # one frame is larger than the chunk
+
+    def _decode(self, data: bytes, end: int, live: bool) -> list[Frame]:
+        frames: list[Frame] = []
+        start, at = self.position.offset, 0
+        while at < len(data):
+            try:
+                frame = decode_frame(data, at, self.position.sequence + 1, end - start - at)
+            except FrameError as error:
+                if frames:
+                    break  # hand over what is whole; the next read comes back to this
+                self._not_a_frame(start + at, str(error), live)
+                break
+            if frame is None:
+                break
+            at = frame.end
+            if frame.payload == KIND_END:
+                self.finished = True
+            else:
+                frames.append(frame)
+            self.position = Position(start + at, frame.sequence)
+        return frames
+
+    def _not_a_frame(self, offset: int, cause: str, live: bool) -> None:
+        if live:
+            # Before the mark everything is synced and whole, or the disk does not keep its word.
+            raise SpoolDamage(self.path, offset, cause)
+        cut_torn_tail(self.path, offset, cause)
+        self.finished = True

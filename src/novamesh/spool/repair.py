@@ -1,0 +1,71 @@
+"""What to do with bytes that are not a frame: cut a torn tail, set a damaged segment aside."""
+
+import logging
+import os
+import time
+from pathlib import Path
+
+import msgspec
+
+from novamesh.errors import NovameshError
+from novamesh.spool.frame import find_frame
+from novamesh.spool.segment import TORN_SUFFIX, mark_path, sync_directory
+
+log = logging.getLogger(__name__)
+
+QUARANTINE = "quarantine"
+
+
+class SpoolDamage(NovameshError):
+    """A segment holds bytes that are neither a frame nor a torn tail."""
+
+    def __init__(self, segment: Path, offset: int, cause: str) -> None:
+        super().__init__(f"{segment.name} is damaged at offset {offset}: {cause}")
+        self.segment = segment
+        self.offset = offset
+        self.cause = cause
+
+
+def cut_torn_tail(segment: Path, offset: int, cause: str) -> None:
+    """Cut what lies behind the last whole frame, after a copy of it is kept.
+
+    Raises :class:`SpoolDamage` if a whole frame follows: then ``offset`` is in the middle of
+    what was written, and cutting would lose it.
+    """
+    with segment.open("r+b") as file:
+        file.seek(offset)
+        tail = file.read()
+        # Frames are aligned from the start of the file, and so is the tail.
+        if find_frame(tail, 0) is not None:
+            raise SpoolDamage(segment, offset, cause)
+        copy = segment.with_name(segment.name + TORN_SUFFIX)
+        with copy.open("wb") as kept:
+            kept.write(tail)
+            kept.flush()
+            os.fsync(kept.fileno())
+        file.truncate(offset)
+        os.fsync(file.fileno())
+    sync_directory(segment.parent)
+    log.warning("torn tail cut", extra={"file": segment.name, "offset": offset, "bytes": len(tail), "cause": cause})
+
+
+def set_aside(damage: SpoolDamage) -> Path:
+    """Move a damaged segment to ``quarantine/`` with a report beside it. Returns its new path."""
+    segment = damage.segment
+    directory = segment.parent / QUARANTINE
+    directory.mkdir(exist_ok=True)
+    target = directory / segment.name
+    report = {
+        "file": segment.name,
+        "offset": damage.offset,
+        "cause": damage.cause,
+        "found_at": int(time.time()),
+        "note": "Everything before the offset is stored. Nothing from the offset on is.",
+    }
+    target.with_suffix(".json").write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+    segment.rename(target)
+    mark_path(segment).unlink(missing_ok=True)
+    sync_directory(directory)
+    sync_directory(segment.parent)
+    log.error("damaged segment set aside", extra={"file": segment.name, "offset": damage.offset, "cause": damage.cause})
+    return target

@@ -1,0 +1,215 @@
+"""The writer of one edge worker: group commit. One thread, one ``writev``, one ``fdatasync``."""
+
+import asyncio
+import errno
+import logging
+import os
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+from novamesh.errors import RequestError, SpoolFull, SpoolUnavailable
+from novamesh.spool.frame import KIND_END, encode_frame, frame_size
+from novamesh.spool.segment import OpenSegment, write_all
+
+log = logging.getLogger(__name__)
+
+# IOV_MAX is 1024 on Linux and a frame takes up to three buffers.
+GROUP_FRAMES = 340
+GROUP_BYTES = 16 * 1024 * 1024
+PENDING_BYTES = 128 * 1024 * 1024
+CHECK_INTERVAL_S = 0.5
+
+Waiter = tuple[bytes, "asyncio.Future[None]"]
+
+
+def spool_size(directory: Path) -> int:
+    """Bytes in the spool's files."""
+    total = 0
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            try:
+                total += entry.stat().st_size if entry.is_file() else 0
+            except FileNotFoundError:
+                continue  # the store deletes segments while we count
+    return total
+
+
+class Limits:
+    """When the spool must say no: too large, or the disk too full. Sizes are in bytes."""
+
+    def __init__(self, directory: Path, spool_bytes: int, reserve_bytes: int) -> None:
+        self._directory = directory
+        self._spool_bytes = spool_bytes
+        self._reserve_bytes = reserve_bytes
+        self._checked_at = float("-inf")
+        self._reason: str | None = None
+
+    def reason(self) -> str | None:
+        """Why nothing may be added now, or None. Looks at the disk twice a second at most."""
+        now = time.monotonic()
+        if now - self._checked_at >= CHECK_INTERVAL_S:
+            self._checked_at = now
+            self._reason = self._measure()
+        return self._reason
+
+    def _measure(self) -> str | None:
+        disk = os.statvfs(self._directory)
+        if disk.f_bavail * disk.f_frsize < self._reserve_bytes:
+            return "the disk reserve of this node is reached"
+        if spool_size(self._directory) > self._spool_bytes:
+            return "the spool of this node has reached its size limit"
+        return None
+
+
+class SpoolWriter:
+    """Appends payloads to this process's own segment and syncs them in groups.
+
+    ``append`` is for the event loop's thread. The constructor opens the first segment and
+    raises OSError if that fails.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        node_id: bytes,
+        segment_bytes: int,
+        limits: Limits,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._directory = directory
+        self._node_id = node_id
+        self._segment_bytes = segment_bytes
+        self._limits = limits
+        self._loop = loop
+        self._queue: deque[Waiter] = deque()
+        self._pending_bytes = 0
+        self._wake = threading.Event()
+        self._stopping = False
+        self._failure: OSError | None = None
+        self._segment: OpenSegment | None = OpenSegment(directory, node_id)
+        self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
+        self._thread.start()
+
+    def append(self, payload: bytes) -> "asyncio.Future[None]":
+        """Queue one payload. The future is done when it is synced.
+
+        Raises, or sets as the future's exception: :class:`SpoolFull` when a limit is reached,
+        :class:`SpoolUnavailable` when the disk refuses.
+        """
+        if reason := self.refusal():
+            raise SpoolFull(f"Nothing was accepted because {reason}; send it again later.")
+        future = self._loop.create_future()
+        self._pending_bytes += len(payload)
+        self._queue.append((payload, future))
+        # Set means that the thread has yet to clear it, and after that it reads the queue.
+        if not self._wake.is_set():
+            self._wake.set()
+        return future
+
+    def refusal(self) -> str | None:
+        """Why an append would be refused now, or None."""
+        if self._pending_bytes > PENDING_BYTES:
+            return "the disk of this node is too slow for what is coming in"
+        return self._limits.reason()
+
+    def failure(self) -> str | None:
+        """What the disk said last, if the last write or sync failed."""
+        return None if self._failure is None else f"the disk refused a write: {self._failure.strerror}"
+
+    def stop(self) -> None:
+        """Sync what is queued, close the segment in order, end the thread."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not (self._stopping and not self._queue):
+            self._wake.wait()
+            # Cleared before the queue is read: what is queued after this sets it again.
+            self._wake.clear()
+            while group := self._take():
+                self._commit(group)
+        self._close()
+
+    def _take(self) -> list[Waiter]:
+        group: list[Waiter] = []
+        size = 0
+        while self._queue and len(group) < GROUP_FRAMES and size < GROUP_BYTES:
+            waiter = self._queue.popleft()
+            size += len(waiter[0])
+            group.append(waiter)
+        return group
+
+    def _commit(self, group: list[Waiter]) -> None:
+        error: RequestError | None = None
+        try:
+            self._write([payload for payload, _ in group])
+            self._failure = None
+        except OSError as cause:
+            error = self._give_up(cause)
+        self._loop.call_soon_threadsafe(self._release, group, error)
+
+    def _write(self, payloads: list[bytes]) -> None:
+        segment = self._segment
+        if segment is None:
+            segment = self._segment = OpenSegment(self._directory, self._node_id)
+        buffers: list[bytes] = []
+        end = segment.offset
+        for payload in payloads:
+            segment.sequence += 1
+            buffers += encode_frame(segment.sequence, payload)
+            end += frame_size(len(payload))
+        write_all(segment.descriptor, buffers)
+        os.fdatasync(segment.descriptor)
+        segment.mark(end)
+        if end >= self._segment_bytes:
+            self._rotate()
+
+    def _rotate(self) -> None:
+        # The group is synced: its waiters are answered with yes whatever happens here, and the
+        # next group finds no segment and tries again.
+        try:
+            self._close()
+        except OSError as cause:
+            self._give_up(cause)
+
+    def _close(self) -> None:
+        segment, self._segment = self._segment, None
+        if segment is None:
+            return
+        try:
+            write_all(segment.descriptor, encode_frame(segment.sequence + 1, KIND_END))
+            os.fdatasync(segment.descriptor)
+            segment.mark(segment.offset + frame_size(len(KIND_END)))
+        except OSError:
+            os.ftruncate(segment.descriptor, segment.offset)
+            raise
+        finally:
+            segment.close()
+
+    def _give_up(self, cause: OSError) -> RequestError:
+        """Leave the segment at its last good sync: after a failed sync, a second one may lie."""
+        self._failure = cause
+        log.error("spool write failed", extra={"cause": str(cause)})
+        segment, self._segment = self._segment, None
+        if segment is not None:
+            try:
+                os.ftruncate(segment.descriptor, segment.offset)
+            except OSError as error:
+                log.error("spool segment cannot be cut back", extra={"cause": str(error), "file": segment.path.name})
+            segment.close()
+        if cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return SpoolFull("Nothing was accepted because this node's disk is full; send it again later.")
+        return SpoolUnavailable("Nothing was accepted because this node's disk refused the write; send it again.")
+
+    def _release(self, group: list[Waiter], error: RequestError | None) -> None:
+        for payload, future in group:
+            self._pending_bytes -= len(payload)
+            if future.done():
+                continue  # the client went away while we were writing
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)

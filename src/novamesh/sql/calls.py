@@ -1,0 +1,427 @@
+"""What each function takes: which cast a path gets where it is an argument.
+
+A function that is in none of the tables below takes text.
+"""
+
+import re
+from typing import Final
+
+from sqlglot import exp
+
+from novamesh.sql import functions
+from novamesh.sql.operands import OPERATORS, Handler, Operands
+from novamesh.sql.paths import Casts, Kind, boxed, call, kind_of_type, unboxed
+
+_NUMERIC: Final = frozenset(
+    """
+    abs acos acosh add approx_quantile asin asinh atan atan2 atanh avg bar bin bit_and bit_count bit_or bit_xor
+    cbrt ceil ceiling corr cos cosh cot covar_pop covar_samp degrees divide equi_width_bins even exp factorial
+    favg fdiv floor fmod format_bytes formatreadabledecimalsize formatreadablesize fsum gamma gcd geomean
+    geometric_mean greatest_common_divisor isinf isnan kahan_sum kurtosis kurtosis_pop lcm least_common_multiple
+    lgamma ln log log10 log2 mad mean median mod multiply nextafter pow power product quantile quantile_cont
+    quantile_disc radians regr_avgx regr_avgy regr_count regr_intercept regr_r2 regr_slope regr_sxx regr_sxy
+    regr_syy reservoir_quantile round round_even roundbankers sem sign signbit sin sinh skewness sqrt stddev
+    stddev_pop stddev_samp subtract sum sum_no_overflow sumkahan tan tanh to_base to_timestamp trunc var_pop
+    var_samp variance wavg weighted_avg
+    """.split()
+)
+_INTEGER: Final = frozenset(
+    """
+    chr epoch_ms make_date make_time make_timestamp make_timestamp_ms make_timestamp_ns range generate_series
+    to_centuries to_days to_decades to_hours to_microseconds to_millennia to_milliseconds to_minutes to_months
+    to_quarters to_seconds to_weeks to_years xor
+    """.split()
+)
+_TEMPORAL: Final = frozenset(
+    """
+    age century date date_add date_diff date_part date_sub date_trunc datediff datepart datesub datetrunc day
+    dayname dayofmonth dayofweek dayofyear days_in_month decade epoch epoch_ns epoch_us era hour isodow isoyear
+    julian last_day microsecond millennium millisecond minute month monthname nanosecond quarter second strftime
+    time_bucket timezone timezone_hour timezone_minute week weekday weekofyear year yearweek
+    """.split()
+)
+_GIVES_TIME: Final = frozenset(
+    """
+    date date_add date_trunc datetrunc epoch_ms last_day make_date make_timestamp make_timestamp_ms
+    make_timestamp_ns strptime time_bucket to_timestamp today try_strptime
+    """.split()
+)
+_GIVES_NUMBER: Final = (_NUMERIC - _GIVES_TIME) | frozenset(
+    """
+    approx_count_distinct array_length ascii bit_length cardinality char_length character_length count count_if
+    count_star countif cume_dist damerau_levenshtein date_diff date_part date_sub datediff datepart datesub day
+    dayofmonth dayofweek dayofyear dense_rank editdist3 epoch epoch_ns epoch_us hamming hour instr isodow
+    isoyear jaccard json_array_length len length levenshtein list_avg list_count list_position list_sum minute
+    mismatches month ntile octet_length ord pi percent_rank position quarter random rank rank_dense row_number
+    second strlen strpos unicode week weekday weekofyear year yearweek
+    """.split()
+)
+_GIVES_TEXT: Final = frozenset(
+    """
+    array_to_string base64 concat concat_ws dayname format group_concat hex json_extract_path_text
+    json_extract_string lcase left listagg lower lpad ltrim md5 monthname printf regexp_extract regexp_replace
+    repeat replace reverse right rpad rtrim sha1 sha256 split_part strftime string_agg strip_accents substr
+    substring to_base64 translate trim typeof ucase upper url_decode url_encode variant_typeof
+    """.split()
+)
+_GIVES_BOOL: Final = frozenset(
+    """
+    array_contains array_has bool_and bool_or contains ends_with isfinite isinf isnan json_exists json_valid
+    list_contains list_has list_has_all list_has_any prefix regexp_full_match regexp_matches starts_with suffix
+    variant_exists
+    """.split()
+)
+_CONDITION: Final = frozenset("bool_and bool_or count_if countif".split())
+_KEPT: Final = frozenset(
+    """
+    any_value arbitrary array_agg array_value count fill first first_value last lag last_value lead list
+    list_pack list_value nth_value row struct_insert struct_pack try typeof variant_array_length
+    variant_contains variant_exists variant_extract variant_extract_string variant_keys variant_typeof
+    """.split()
+)
+_GIVES_ARGUMENT: Final = frozenset(
+    "any_value arbitrary fill first first_value lag last last_value lead nth_value try".split()
+)
+_GIVES_ELEMENTS: Final = frozenset("array_agg array_value list list_pack list_value".split())
+_KEYED: Final = frozenset("approx_count_distinct approx_top_k entropy hash histogram histogram_exact mode".split())
+_ORDERED: Final = {"max": "arg_max", "min": "arg_min"}
+_BY: Final = frozenset("arg_max arg_max_null arg_min arg_min_null argmax argmin max_by min_by".split())
+_ALIKE: Final = frozenset("coalesce greatest ifnull least".split())
+_LENGTHS: Final = frozenset("array_length cardinality len length".split())
+_NOW: Final = frozenset("get_current_timestamp now transaction_timestamp".split())
+_SETS: Final = (exp.ArrayContainsAll, exp.ArrayContainedBy, exp.ArrayOverlaps)
+_RESULTS: Final = (
+    (_GIVES_NUMBER, Kind.NUMBER),
+    (_GIVES_TEXT, Kind.TEXT),
+    (_GIVES_TIME, Kind.TIME),
+    (_GIVES_BOOL, Kind.BOOL),
+)
+
+
+class Calls(Operands):
+    """Operands that are calls, lists, lambdas and windows."""
+
+    def __init__(self, casts: Casts) -> None:
+        super().__init__(casts)
+        self.lambdas: list[dict[str, Kind]] = []
+
+    # -- functions --------------------------------------------------------------------------------------------------
+
+    def visit_call(self, node: exp.Expr) -> Kind:
+        name = node.name.lower()
+        aggregate = name in functions.AGGREGATES and not isinstance(_unwrapped(node), exp.Window)
+        self.aggregates += aggregate
+        kind = self.call_kind(name, node)
+        self.aggregates -= aggregate
+        return kind
+
+    def call_kind(self, name: str, node: exp.Expr) -> Kind:
+        if (
+            name in _NOW
+            and not isinstance(node.parent, (exp.AtTimeZone, exp.Cast))
+            and _called(node.parent) != "timezone"
+        ):
+            node.replace(call("make_timestamp", call("epoch_us", node.copy())))  # TIMESTAMPTZ goes through ICU
+            return Kind.TIME
+        if name == "if" and len(node.expressions) > 1:
+            self.condition(node.expressions[0])
+            kinds = [self.visit(branch) for branch in node.expressions[1:]]
+            return self.alike(node.expressions[1:], kinds)
+        if name in _ORDERED and len(node.expressions) == 1:
+            return self.extreme(name, node)
+        if name in _LENGTHS and len(node.expressions) == 1:
+            return self.length(node)
+        kinds = [self.argument(argument, name) for argument in list(node.expressions)]
+        arguments = [_inside(argument) for argument in node.expressions]
+        self.arguments(name, arguments, kinds)
+        return self.result(name, arguments, kinds)
+
+    def argument(self, node: exp.Expr, name: str = "") -> Kind:
+        """One argument: ``x``, ``DISTINCT x``, ``x ORDER BY y``, ``name := x``."""
+        if isinstance(node, exp.Order):
+            self.same_order(node)
+            kind = self.argument(node.this, name) if node.this is not None else Kind.OTHER
+            self.order(node)
+            return kind
+        if isinstance(node, exp.Distinct):
+            return self.distinct_argument(node, name)
+        if isinstance(node, (exp.PropertyEQ, exp.Kwarg)):
+            return self.visit(node.expression)
+        return self.visit(node)
+
+    def distinct_argument(self, node: exp.Distinct, name: str) -> Kind:
+        kinds = [self.visit(value) for value in list(node.expressions)]
+        for value, kind in zip(list(node.expressions), kinds, strict=True):
+            if kind.is_variant:
+                value.replace(self.casts.number(value) if name in _NUMERIC else self.casts.key(value, kind))
+        return Kind.NUMBER if name in _NUMERIC else Kind.TEXT
+
+    def same_order(self, order: exp.Expr) -> None:
+        """``list(DISTINCT x ORDER BY x)``: DuckDB wants one expression in both places."""
+        values = order.this.expressions if isinstance(order.this, exp.Distinct) else []
+        for ordered in order.expressions:
+            kind = self.kind_of(ordered.this)
+            if kind.is_variant and ordered.this in values:
+                ordered.this.replace(self.casts.key(ordered.this, kind))
+
+    def arguments(self, name: str, arguments: list[exp.Expr], kinds: list[Kind]) -> None:
+        """Cast the paths among the arguments of a call to what it takes."""
+        if name in _KEPT:
+            return
+        if name in _ALIKE:
+            self.alike(arguments, kinds, Kind.NUMBER if name in ("greatest", "least") else Kind.PATH)
+        elif name == "nullif":
+            self.compare(arguments, kinds, ordered=False)
+        elif name == "unnest" or _is_list_function(name):
+            self.list_arguments(name, arguments, kinds)
+        else:
+            for place, (node, kind) in enumerate(zip(arguments, kinds, strict=True)):
+                if kind.is_variant:
+                    node.replace(self.taken(name, place, node, kind))
+
+    def taken(self, name: str, place: int, node: exp.Expr, kind: Kind) -> exp.Expr:
+        if name in _NUMERIC:
+            return self.casts.number(node)
+        if name in _INTEGER:
+            return self.casts.small(node)
+        if name in _TEMPORAL:
+            return self.casts.time(node)
+        if name in _CONDITION:
+            return self.casts.boolean(node)
+        if name in _BY:
+            return node.copy() if place == 0 else self.casts.order(node) if place == 1 else self.casts.small(node)
+        if name in _KEYED:
+            return self.casts.key(node, kind)
+        if name.startswith(("json", "to_json", "row_to_json", "from_json")):
+            return self.casts.json(node)
+        return self.casts.text(node, kind)
+
+    def result(self, name: str, arguments: list[exp.Expr], kinds: list[Kind]) -> Kind:
+        first = kinds[0] if kinds else Kind.OTHER
+        if name in _GIVES_ARGUMENT or name in _BY or (name in _KEPT and name == "variant_extract"):
+            return Kind.PATH if first.is_variant else first
+        if name == "nullif" and first.is_variant:
+            return next((kind for kind in kinds if not kind.is_variant), Kind.TEXT)
+        if name in _ALIKE:
+            others = {kind for kind in kinds if not kind.is_variant and kind != Kind.NULL}
+            if not others and Kind.PATH in kinds:
+                return Kind.PATH if name not in ("greatest", "least") else Kind.NUMBER
+            return others.pop() if len(others) == 1 else Kind.TEXT
+        if name in _GIVES_ELEMENTS:
+            return Kind.ELEMENTS if first.is_variant else Kind.LIST
+        if name in (
+            "unnest",
+            "list_extract",
+            "list_element",
+            "array_extract",
+            "list_first",
+            "list_last",
+            "list_any_value",
+        ):
+            return Kind.PATH if first.is_variant or first == Kind.ELEMENTS else Kind.OTHER
+        for names, kind in _RESULTS:
+            if name in names:
+                return kind
+        return first if name in ("max", "min") else Kind.OTHER
+
+    def extreme(self, name: str, node: exp.Expr) -> Kind:
+        """``max(path)`` as ``arg_max({v: path}, order)``: the value as it was sent, by the documented order."""
+        kind = self.argument(node.expressions[0])
+        path = _inside(node.expressions[0])
+        if not kind.is_variant or isinstance(node.expressions[0], exp.Distinct):
+            return kind
+        new = call(_ORDERED[name], boxed(path.copy()), self.casts.order(path))
+        whole = _unwrapped(node)
+        node.replace(new)
+        whole = new if whole is node else whole
+        holder = exp.Paren(this=exp.Null())
+        whole.replace(holder)
+        holder.replace(unboxed(whole))
+        return Kind.PATH
+
+    def length(self, node: exp.Expr) -> Kind:
+        """Of an array its elements, of text its characters."""
+        kind = self.visit(node.expressions[0])
+        path = node.expressions[0]
+        if kind.is_variant:
+            elements = call(node.name, self.casts.elements(path))
+            node.replace(call("coalesce", elements, call("length", self.casts.text(path, kind))))
+        return Kind.NUMBER
+
+    # -- lists --------------------------------------------------------------------------------------------------------
+
+    def list_arguments(self, name: str, arguments: list[exp.Expr], kinds: list[Kind]) -> None:
+        others = {kind for kind in kinds[1:] if not kind.is_variant}
+        for place, (node, kind) in enumerate(zip(arguments, kinds, strict=True)):
+            if not kind.is_variant:
+                continue
+            if place or name == "array_to_string":
+                text = place and name != "array_to_string"
+                node.replace(self.casts.text(node) if text else self.casts.elements(node, exp.DType.TEXT))
+            elif name in ("unnest", "flatten", "list_extract", "list_element") or any(
+                isinstance(argument, exp.Lambda) for argument in arguments
+            ):
+                node.replace(self.casts.elements(node))
+            else:
+                number = Kind.NUMBER in others or re.search("avg|sum|min|max|median|product|stddev|var_", name)
+                node.replace(self.casts.elements(node, exp.DType.DOUBLE if number else exp.DType.TEXT))
+
+    def visit_sets(self, node: exp.Expr) -> Kind:
+        for side in (node.this, node.expression):
+            self.list_of(side, Kind.TEXT)
+        return Kind.BOOL
+
+    def visit_bracket(self, node: exp.Expr) -> Kind:
+        """An element or a slice of something that is no path, or a slice of one."""
+        kind = self.visit(node.this)
+        keys = list(node.expressions)
+        if kind.is_variant and self.probe(keys[0])[1] in (Kind.TEXT, Kind.PARAMETER):
+            return Kind.PATH  # properties['utm_' || 'source']
+        if kind.is_variant:
+            node.this.replace(self.casts.elements(node.this))
+            kind = Kind.ELEMENTS
+        for key in keys:
+            self.integer(key)
+        if kind == Kind.ELEMENTS and not isinstance(node.expressions[0], exp.Slice):
+            return Kind.PATH
+        return kind if isinstance(node.expressions[0], exp.Slice) else Kind.OTHER
+
+    def visit_array(self, node: exp.Expr) -> Kind:
+        kinds = [self.visit(value) for value in list(node.expressions)]
+        return Kind.ELEMENTS if self.alike(node.expressions, kinds) == Kind.PATH else Kind.LIST
+
+    def visit_lambda(self, node: exp.Expr) -> Kind:
+        first = node.parent.expressions[0] if isinstance(node.parent, exp.Anonymous) else None
+        elements = first is not None and (self.kind_of(first).is_variant or _is_elements(first))
+        kind = Kind.PATH if elements else Kind.OTHER
+        params = {
+            param.name.lower(): kind if not place else Kind.NUMBER for place, param in enumerate(node.expressions)
+        }
+        self.lambdas.append(params)
+        self.visit(node.this)
+        self.lambdas.pop()
+        return Kind.OTHER
+
+    def visit_comprehension(self, node: exp.Expr) -> Kind:
+        kind = self.visit(node.args["iterator"])
+        if kind.is_variant:
+            iterator = node.args["iterator"]
+            iterator.replace(self.casts.elements(iterator))
+        inside = Kind.PATH if kind.is_variant or kind == Kind.ELEMENTS else Kind.OTHER
+        self.lambdas.append({node.expression.name.lower(): inside})
+        self.visit(node.this)
+        if node.args.get("condition") is not None:
+            self.condition(node.args["condition"])
+        self.lambdas.pop()
+        return Kind.OTHER
+
+    # -- windows, aggregates, queries ---------------------------------------------------------------------------------
+
+    def visit_window(self, node: exp.Expr) -> Kind:
+        kind = self.visit(node.this)
+        self.window_parts(node)
+        return kind
+
+    def window_parts(self, node: exp.Expr) -> None:
+        for key in list(node.args.get("partition_by") or []):
+            index = key.index
+            kind = self.visit(key)
+            held = node.args["partition_by"][index or 0]
+            if kind.is_variant:
+                held.replace(self.casts.key(held, kind))
+        spec: exp.Expr | None = node.args.get("spec")
+        order: exp.Expr | None = node.args.get("order")
+        bounds = list(spec.iter_expressions()) if spec is not None else []
+        if spec is not None and bounds and str(spec.args.get("kind")).upper() == "RANGE" and order is not None:
+            for ordered in order.expressions:  # a distance needs one term, of one type
+                times = any(isinstance(bound, (exp.Interval, exp.Cast)) for bound in bounds)
+                self.as_(ordered.this, Kind.TIME if times else Kind.NUMBER)
+        self.visit_all(bounds)
+        self.order(order)
+
+    def visit_neighbour(self, node: exp.Expr) -> Kind:
+        """lag, lead, first_value, last_value, nth_value: of the type of what they look at."""
+        kind = self.visit(node.this)
+        self.visit_all(child for child in node.iter_expressions() if child.arg_key != "this")
+        return Kind.PATH if kind.is_variant else kind
+
+    def visit_filter(self, node: exp.Expr) -> Kind:
+        kind = self.visit(node.this)
+        self.aggregates += 1
+        self.condition(node.expression.this)
+        self.aggregates -= 1
+        return kind
+
+    def visit_within_group(self, node: exp.Expr) -> Kind:
+        """``percentile_cont(p) WITHIN GROUP (ORDER BY path)``: by number, written as the engine itself writes it."""
+        name = node.this.name.lower()
+        name = {"percentile_cont": "quantile_cont", "percentile_disc": "quantile_disc"}.get(name, name)
+        node.this.set("this", name)
+        self.aggregates += 1
+        target = Kind.TEXT if name == "mode" else Kind.NUMBER
+        for ordered in node.expression.expressions:
+            self.as_(ordered.this, target)
+        self.aggregates -= 1
+        return target
+
+
+CALLS: Final[tuple[Handler, ...]] = (
+    ((exp.Anonymous,), Calls.visit_call),
+    ((exp.Window,), Calls.visit_window),
+    ((exp.Lag, exp.Lead, exp.FirstValue, exp.LastValue, exp.NthValue), Calls.visit_neighbour),
+    ((exp.Filter,), Calls.visit_filter),
+    ((exp.WithinGroup,), Calls.visit_within_group),
+    ((exp.Bracket,), Calls.visit_bracket),
+    ((exp.Array,), Calls.visit_array),
+    ((exp.Lambda,), Calls.visit_lambda),
+    ((exp.Comprehension,), Calls.visit_comprehension),
+    (_SETS, Calls.visit_sets),
+)
+
+
+def has_aggregate(node: exp.Expr) -> bool:
+    """Whether a node is calculated over a group: aggregates in windows and subqueries do not count."""
+    if isinstance(node, (exp.Subquery, exp.Query)):
+        return False
+    if isinstance(node, exp.WithinGroup):
+        return True
+    if isinstance(node, exp.Window):
+        return any(has_aggregate(child) for inner in node.find_all(exp.Anonymous) for child in inner.expressions)
+    if isinstance(node, exp.Anonymous) and node.name.lower() in functions.AGGREGATES:
+        return True
+    return any(has_aggregate(child) for child in node.iter_expressions())
+
+
+def _inside(argument: exp.Expr) -> exp.Expr:
+    """The value in ``x ORDER BY y``, ``DISTINCT x`` or ``name := x``."""
+    if isinstance(argument, exp.Order) and argument.this is not None:
+        return _inside(argument.this)
+    if isinstance(argument, exp.Distinct) and argument.expressions:
+        value: exp.Expr = argument.expressions[0]
+        return value
+    if isinstance(argument, (exp.PropertyEQ, exp.Kwarg)):
+        named: exp.Expr = argument.expression
+        return named
+    return argument
+
+
+def _unwrapped(node: exp.Expr) -> exp.Expr:
+    """The call with its FILTER and OVER."""
+    while isinstance(node.parent, (exp.Filter, exp.Window, exp.IgnoreNulls)) and node.arg_key == "this":
+        node = node.parent
+    return node
+
+
+def _called(node: exp.Expr | None) -> str:
+    return node.name.lower() if isinstance(node, exp.Anonymous) else ""
+
+
+def _is_list_function(name: str) -> bool:
+    return name.startswith(("list_", "array_")) or name in ("filter", "apply", "reduce", "flatten", "aggregate")
+
+
+def _is_elements(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Cast) and kind_of_type(node.args["to"]) == Kind.ELEMENTS
+
+
+CALLS_AND_OPERATORS: Final = CALLS + OPERATORS

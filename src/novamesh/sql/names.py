@@ -1,0 +1,255 @@
+"""The names of result columns, as PostgreSQL gives them.
+
+DuckDB names ``count()`` ``count_star()`` and ``properties['page']`` ``properties['page']``; people and charts expect
+``count`` and ``page``. The rules are those of ``FigureColname`` in PostgreSQL's ``src/backend/parser/parse_target.c``
+(https://www.postgresql.org/docs/current/sql-select.html#SQL-SELECT-LIST describes them): a name is good (2) where the
+expression has one of its own, weak (1) where it is only a type's or CASE, and ``?column?`` where there is none.
+
+An alias in the SQL is a name that ORDER BY, GROUP BY and QUALIFY can see, so giving ``count() AS count`` could change
+what ``ORDER BY count`` means. Result columns therefore get a placeholder (``__nm_0``) that no query uses, and a map
+from it to the name to show. A name that the query itself refers to, and that no table in FROM has, is given for real:
+PostgreSQL accepts ``SELECT event, count() … ORDER BY count``, so this does.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+from sqlglot import exp
+
+UNNAMED: Final = "?column?"
+
+COLUMNS: Final[dict[str, frozenset[str]]] = {
+    "events": frozenset("id event user_id timestamp properties context received_at batch_id".split()),
+    "quarantine": frozenset(),  # its columns are not known here: nothing is assumed about them
+}
+VARIANTS: Final = frozenset({"context", "properties"})
+
+_GOOD, _WEAK, _NONE = 2, 1, 0
+
+_TYPES: Final = {
+    "int": "int4",
+    "bigint": "int8",
+    "smallint": "int2",
+    "double": "float8",
+    "float": "float4",
+    "decimal": "numeric",
+    "boolean": "bool",
+    "text": "varchar",
+    "timestampntz": "timestamp",
+    "varbinary": "bytea",
+    "int128": "hugeint",
+}
+
+# What PostgreSQL calls a piece of syntax. TRIM is btrim there; DuckDB has no such function, so it keeps its own name.
+_SYNTAX: Final[dict[type[exp.Expr], str]] = {
+    exp.Array: "array",
+    exp.AtTimeZone: "timezone",
+    exp.Comprehension: "array",
+    exp.CurrentDate: "current_date",
+    exp.CurrentTime: "current_time",
+    exp.CurrentTimestamp: "current_timestamp",
+    exp.CurrentUser: "current_user",
+    exp.Exists: "exists",
+    exp.Extract: "extract",
+    exp.Localtime: "localtime",
+    exp.Localtimestamp: "localtimestamp",
+    exp.Map: "map",
+    exp.Overlay: "overlay",
+    exp.StrPosition: "position",
+    exp.Struct: "row",
+    exp.Substring: "substring",
+    exp.ToMap: "map",
+    exp.Trim: "trim",
+    exp.Tuple: "row",
+}
+
+
+def placeholder(place: int) -> str:
+    """The name result column ``place`` has in the engine."""
+    return f"__nm_{place}"
+
+
+def assign(query: exp.Expr) -> dict[str, str]:
+    """Name every unnamed column in the tree; return the names to show for the placeholders of the result."""
+    outermost = _first_select(query)
+    for select in list(query.find_all(exp.Select)):
+        if select is not outermost:
+            _name_inner(select)
+    if isinstance(outermost, exp.Select):
+        return _name_result(outermost)
+    if isinstance(outermost, exp.Values):
+        return {placeholder(place): f"column{place + 1}" for place in range(_width(outermost))}
+    return {}
+
+
+def column_name(node: exp.Expr) -> str:
+    """The name PostgreSQL gives this expression when it has no alias."""
+    return _figure(node)[0] or UNNAMED
+
+
+def is_star(node: exp.Expr) -> bool:
+    """Whether one item stands for any number of columns: they keep the engine's names."""
+    return (
+        node.is_star
+        or node.find(exp.Columns) is not None
+        or any(call.name.lower() == "unnest" and len(call.expressions) > 1 for call in node.find_all(exp.Anonymous))
+        or isinstance(node, exp.Aliases)
+    )
+
+
+def _figure(node: exp.Expr) -> tuple[str, int]:
+    """A name and how good it is."""
+    if isinstance(node, (exp.Column, exp.Dot)):
+        last = node.this if isinstance(node, exp.Column) else node.expression
+        return last.name, _GOOD
+    if isinstance(node, exp.Bracket):
+        return _figure_bracket(node)
+    if isinstance(node, (exp.Paren, exp.Collate, exp.Filter, exp.Window, exp.WithinGroup, exp.IgnoreNulls)):
+        return _figure(node.this)
+    if isinstance(node, exp.Anonymous):
+        return node.name.lower(), _GOOD
+    if isinstance(node, exp.Cast):
+        return _or_weak(_figure(node.this), _type_name(node.to))
+    if isinstance(node, exp.Interval):
+        return "interval", _WEAK
+    if isinstance(node, exp.Case):
+        default = node.args.get("default")
+        return _or_weak(_figure(default) if default is not None else ("", _NONE), "case")
+    if isinstance(node, exp.Subquery):
+        return _figure_subquery(node)
+    if isinstance(node, (exp.Lag, exp.Lead, exp.FirstValue, exp.LastValue, exp.NthValue)):
+        return node.sql_name().lower(), _GOOD
+    name = _SYNTAX.get(type(node), "")
+    return name, _GOOD if name else _NONE
+
+
+def _or_weak(found: tuple[str, int], name: str) -> tuple[str, int]:
+    return found if found[1] == _GOOD else (name, _WEAK)
+
+
+def _figure_bracket(node: exp.Bracket) -> tuple[str, int]:
+    """``properties['page']`` is page; ``tags[1]`` is tags."""
+    key = node.expressions[0] if node.expressions else None
+    if isinstance(key, exp.Literal) and key.is_string:
+        return key.name, _GOOD
+    return _figure(node.this)
+
+
+def _figure_subquery(node: exp.Subquery) -> tuple[str, int]:
+    first = _first_select(node.unnest())
+    items = first.expressions if isinstance(first, exp.Select) else []
+    if len(items) != 1 or is_star(items[0]):
+        return "", _NONE
+    return (items[0].alias, _GOOD) if isinstance(items[0], exp.Alias) else _figure(items[0])
+
+
+def _type_name(kind: exp.DataType) -> str:
+    if kind.this == exp.DType.ARRAY and kind.expressions:
+        return _type_name(kind.expressions[0])  # PostgreSQL names text[] text
+    name = kind.this.value.lower() if isinstance(kind.this, exp.DType) else str(kind.this).lower()
+    return _TYPES.get(name, name)
+
+
+# -- where the names go ---------------------------------------------------------------------------------------------
+
+
+def _first_select(node: exp.Expr) -> exp.Expr:
+    """The SELECT (or VALUES) whose columns name the result: the left-most branch."""
+    while isinstance(node, (exp.SetOperation, exp.Subquery)):
+        node = node.this
+    return node
+
+
+def _width(values: exp.Values) -> int:
+    return len(values.expressions[0].expressions) if values.expressions else 0
+
+
+def _name_result(select: exp.Select) -> dict[str, str]:
+    shown: dict[str, str] = {}
+    real = _referable(select) | _ordered_by(select)
+    for place, item in enumerate(select.expressions):
+        if not _needs_name(item):
+            continue
+        name = column_name(item)
+        if name in real:
+            _alias(item, name)
+        else:
+            shown[placeholder(place)] = name
+            _alias(item, placeholder(place))
+    return shown
+
+
+def _name_inner(select: exp.Select) -> None:
+    """Let the query around this one use the PostgreSQL names, where that cannot change what this one means."""
+    used = {column.name.lower() for column in _plain_columns(select)}
+    real = _referable(select) | _ordered_by(select)
+    times = _times(select)
+    for item in select.expressions:
+        name = column_name(item)
+        if not _needs_name(item) or name == UNNAMED:
+            continue
+        if name in real or (name.lower() not in used and times[name.lower()] == 1):
+            _alias(item, name)
+
+
+def _needs_name(item: exp.Expr) -> bool:
+    return not isinstance(item, exp.Alias) and not is_star(item) and not _is_plain(item)
+
+
+def _is_plain(item: exp.Expr) -> bool:
+    """A plain column is named alike by both. ``properties.page`` looks like one, but rewriting would rename it."""
+    return isinstance(item, exp.Column) and not item.args.get("db") and item.table.lower() not in VARIANTS
+
+
+def _alias(item: exp.Expr, name: str) -> None:
+    alias = exp.Alias(alias=exp.to_identifier(name, quoted=True))
+    item.replace(alias)
+    alias.set("this", item)
+
+
+def _times(select: exp.Select) -> Counter[str]:
+    return Counter((item.alias or column_name(item)).lower() for item in select.expressions)
+
+
+def _referable(select: exp.Select) -> set[str]:
+    """Names of unnamed items that this query refers to and that can mean nothing else: no table in FROM has them."""
+    known = _source_columns(select)
+    if known is None:
+        return set()
+    used = {column.name.lower() for column in _plain_columns(select)} - known
+    times = _times(select)
+    unnamed = (column_name(item) for item in select.expressions if _needs_name(item))
+    return {name for name in unnamed if name.lower() in used and times[name.lower()] == 1}
+
+
+def _ordered_by(select: exp.Select) -> set[str]:
+    """Names a set operation orders by: only its columns can be meant, and this SELECT names them."""
+    used: set[str] = set()
+    node: exp.Expr = select
+    around = select.parent
+    while isinstance(around, (exp.SetOperation, exp.Subquery)) and node.arg_key == "this":
+        order = around.args.get("order")
+        used |= {column.name.lower() for column in order.find_all(exp.Column)} if order is not None else set()
+        node, around = around, around.parent
+    times = _times(select)
+    unnamed = (column_name(item) for item in select.expressions if _needs_name(item))
+    return {name for name in unnamed if name.lower() in used and times[name.lower()] == 1}
+
+
+def _plain_columns(select: exp.Select) -> Iterator[exp.Column]:
+    return (column for column in select.find_all(exp.Column) if not column.table)
+
+
+def _source_columns(select: exp.Select) -> set[str] | None:
+    """The columns of everything in FROM, or None where they are not known here."""
+    from_ = select.args.get("from_")
+    sources = [from_.this] if from_ is not None else []
+    sources += [join.this for join in select.args.get("joins") or []]
+    known: set[str] = set()
+    for source in sources:
+        columns = COLUMNS.get(source.name) if isinstance(source, exp.Table) and source.db else None
+        if not columns:
+            return None
+        known |= columns | {source.alias_or_name.lower()}
+    return known

@@ -1,0 +1,350 @@
+"""What each operator takes: which cast a path gets where it is an operand.
+
+:class:`Operands` visits expressions and casts the paths in them. It knows nothing of functions, which ``calls.py``
+adds, nor of FROM and GROUP BY, which ``rewrite.py`` adds.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Final
+
+from sqlglot import exp
+
+from novamesh.sql.paths import EXACT, Casts, Kind, call, kind_of_type, stepped
+
+Handler = tuple[tuple[type[exp.Expr], ...], Callable[[Any, exp.Expr], Kind]]
+
+_ARITHMETIC: Final = (exp.Add, exp.Sub, exp.Mul, exp.Div, exp.IntDiv, exp.Mod, exp.Pow, exp.Neg, exp.Abs)
+_BITS: Final = (
+    *(exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor, exp.BitwiseNot, exp.BitwiseLeftShift, exp.BitwiseRightShift),
+)
+_COMPARISONS: Final = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ)
+_TEXTUAL: Final = (
+    *(exp.Like, exp.ILike, exp.Glob, exp.SimilarTo, exp.RegexpLike, exp.Escape, exp.StartsWith, exp.DPipe),
+    *(exp.Collate, exp.Substring, exp.Trim, exp.StrPosition, exp.Overlay),
+)
+
+
+class Operands(ABC):
+    """Casts the paths in expressions. Visiting a node may replace it: read it from its parent again."""
+
+    handlers: ClassVar[tuple[Handler, ...]]
+
+    def __init__(self, casts: Casts) -> None:
+        self.casts = casts
+        self.computed: list[tuple[exp.Expr, exp.Expr, Kind]] = []
+        self.aggregates = 0
+
+    @abstractmethod
+    def kind_of(self, node: exp.Expr) -> Kind:
+        """The kind of a path, or OTHER, without changing anything."""
+
+    @abstractmethod
+    def path(self, node: exp.Expr, kind: Kind) -> Kind:
+        """Visit a whole path."""
+
+    @abstractmethod
+    def subquery(self, query: exp.Expr) -> Kind:
+        """Visit a query in an expression; the kind of its first column."""
+
+    @abstractmethod
+    def order(self, order: exp.Expr | None, select: exp.Expr | None = None) -> None:
+        """Visit an ORDER BY."""
+
+    def visit(self, node: exp.Expr) -> Kind:
+        if not self.aggregates:
+            for original, key, kind in self.computed:
+                if node == original:
+                    node.replace(key.copy())
+                    return kind
+        kind = self.kind_of(node)
+        if kind.is_variant:
+            return self.path(node, kind)
+        if isinstance(node, exp.Column):
+            return kind
+        for types, visit in self.handlers:
+            if isinstance(node, types):
+                return visit(self, node)
+        self.visit_all(node.iter_expressions())
+        return Kind.OTHER
+
+    def probe(self, node: exp.Expr) -> tuple[exp.Expr, Kind]:
+        """What visiting this node would make of it, without changing it."""
+        holder = exp.Paren(this=node.copy())
+        kind = self.visit(holder.this)
+        return holder.this, kind
+
+    def visit_all(self, nodes: Iterable[exp.Expr]) -> None:
+        for node in list(nodes):
+            self.visit(node)
+
+    def cast_to(self, node: exp.Expr, kind: Kind, target: Kind) -> None:
+        if kind.is_variant:
+            node.replace(self.casts.to(node, kind, target))
+
+    def as_(self, node: exp.Expr, target: Kind) -> Kind:
+        """Visit an operand that is to be ``target``; its kind then."""
+        parent, key, index = node.parent, node.arg_key, node.index
+        kind = self.visit(node)
+        if not kind.is_variant or parent is None or key is None:
+            return kind
+        held = parent.args[key]
+        self.cast_to(held if index is None else held[index], kind, target)
+        return target
+
+    def condition(self, node: exp.Expr) -> None:
+        self.as_(node, Kind.BOOL)
+
+    # -- operators --------------------------------------------------------------------------------------------------
+
+    def visit_literal(self, node: exp.Expr) -> Kind:
+        if isinstance(node, exp.Boolean):
+            return Kind.BOOL
+        if isinstance(node, exp.Null):
+            return Kind.NULL
+        if isinstance(node, (exp.Placeholder, exp.Parameter)):
+            return Kind.PARAMETER
+        return Kind.NUMBER if isinstance(node, exp.Literal) and not node.is_string else Kind.TEXT
+
+    def visit_paren(self, node: exp.Expr) -> Kind:
+        return self.visit(node.this)
+
+    def visit_cast(self, node: exp.Expr) -> Kind:
+        kind = self.visit(node.this)
+        if kind.is_variant:
+            node.replace(self.casts.to_type(node.this, kind, node.args["to"]))
+        return kind_of_type(node.args["to"])
+
+    def visit_arithmetic(self, node: exp.Expr) -> Kind:
+        sides = list(node.iter_expressions())
+        kinds = [self.visit(side) for side in sides]
+        times = Kind.TIME in kinds or Kind.INTERVAL in kinds
+        target = Kind.TIME if times and isinstance(node, (exp.Add, exp.Sub)) else Kind.NUMBER
+        for side, kind in zip(list(node.iter_expressions()), kinds, strict=True):
+            self.cast_to(side, kind, target)
+        if target == Kind.NUMBER:
+            return Kind.NUMBER
+        both = kinds.count(Kind.INTERVAL) == 0 and isinstance(node, exp.Sub)
+        return Kind.INTERVAL if both or kinds.count(Kind.INTERVAL) == len(kinds) else Kind.TIME
+
+    def visit_bits(self, node: exp.Expr) -> Kind:
+        for side in list(node.iter_expressions()):
+            self.integer(side)
+        return Kind.NUMBER
+
+    def integer(self, node: exp.Expr) -> None:
+        parent, key, index = node.parent, node.arg_key, node.index
+        if self.visit(node).is_variant and parent is not None and key is not None:
+            held = parent.args[key]
+            held = held if index is None else held[index]
+            held.replace(self.casts.small(held))
+
+    def visit_logic(self, node: exp.Expr) -> Kind:
+        for side in list(node.iter_expressions()):
+            self.condition(side)
+        return Kind.BOOL
+
+    def visit_textual(self, node: exp.Expr) -> Kind:
+        for side in list(node.iter_expressions()):
+            self.as_(side, Kind.TEXT)
+        return Kind.NUMBER if isinstance(node, exp.StrPosition) else Kind.TEXT
+
+    def visit_is(self, node: exp.Expr) -> Kind:
+        kind = self.visit(node.this)
+        if isinstance(node.expression, exp.Boolean):
+            self.cast_to(node.this, kind, Kind.BOOL)
+        return Kind.BOOL
+
+    def visit_comparison(self, node: exp.Expr) -> Kind:
+        if isinstance(node.expression, (exp.Any, exp.All)):
+            return self.compare_with_query(node, node.expression)
+        kinds = [self.visit(node.this), self.visit(node.expression)]
+        ordered = isinstance(node, (exp.GT, exp.GTE, exp.LT, exp.LTE))
+        self.compare([node.this, node.expression], kinds, ordered=ordered)
+        return Kind.BOOL
+
+    def visit_between(self, node: exp.Expr) -> Kind:
+        names = ("this", "low", "high")
+        kinds = [self.visit(node.args[name]) for name in names]
+        self.compare([node.args[name] for name in names], kinds, ordered=True)
+        return Kind.BOOL
+
+    def visit_in(self, node: exp.Expr) -> Kind:
+        query, field = node.args.get("query"), node.args.get("field")
+        if query is not None:
+            return self.compare_with_query(node, query)
+        if field is not None:
+            kind = self.visit(node.this)
+            self.list_of(field, kind)
+            self.cast_to(node.this, kind, Kind.TEXT)
+            return Kind.BOOL
+        if isinstance(node.this, exp.Tuple):
+            self.compare_tuples([node.this, *node.expressions])
+            return Kind.BOOL
+        kinds = [self.visit(value) for value in [node.this, *node.expressions]]
+        self.compare([node.this, *node.expressions], kinds, ordered=False)
+        return Kind.BOOL
+
+    def list_of(self, node: exp.Expr, kind: Kind) -> None:
+        """``x IN properties.tags``."""
+        parent, key = node.parent, node.arg_key
+        if self.visit(node).is_variant and parent is not None and key is not None:
+            held = parent.args[key]
+            held.replace(self.casts.elements(held, exp.DType.DOUBLE if kind == Kind.NUMBER else exp.DType.TEXT))
+
+    def compare_tuples(self, rows: list[exp.Expr]) -> None:
+        kinds = [[self.visit(cell) for cell in row.expressions] for row in rows]
+        if len({len(row) for row in kinds}) == 1:
+            for place in range(len(kinds[0])):
+                column = [row.expressions[place] for row in rows]
+                self.compare(column, [row[place] for row in kinds], ordered=False)
+
+    def compare_with_query(self, node: exp.Expr, query: exp.Expr) -> Kind:
+        left = self.visit(node.this)
+        right = self.subquery(query)
+        item = _only_item(query)
+        if item is not None and (left.is_variant or right.is_variant):
+            self.compare([node.this, item], [left, right], ordered=isinstance(node, (exp.GT, exp.GTE, exp.LT, exp.LTE)))
+        return Kind.BOOL
+
+    def compare(self, sides: list[exp.Expr], kinds: list[Kind], *, ordered: bool) -> None:
+        """Cast paths to what they are compared with; where that is no one type, compare as text."""
+        others: set[Kind] = {kind for kind in kinds if not kind.is_variant and kind != Kind.NULL}
+        if not any(kind.is_variant for kind in kinds) or (Kind.NULL in kinds and not others):
+            return
+        if others == {Kind.LIST}:
+            self.compare_lists(sides, kinds)
+            return
+        cast = self.comparable(sides, others, ordered=ordered)
+        for side, kind in zip(sides, kinds, strict=True):
+            if kind.is_variant:
+                side.replace(cast(side))
+            elif len(others) > 1 or kind == Kind.OTHER:
+                side.replace(exp.Cast(this=side.copy(), to=exp.DataType(this=exp.DType.TEXT, nested=False)))
+            elif kind == Kind.PARAMETER:  # DuckDB gives a bound value its own type
+                side.replace(cast(side))
+
+    def compare_lists(self, sides: list[exp.Expr], kinds: list[Kind]) -> None:
+        for side, kind in zip(sides, kinds, strict=True):
+            if kind != Kind.NULL:
+                side.replace(self.casts.elements(side, exp.DType.TEXT))
+
+    def comparable(self, sides: list[exp.Expr], others: set[Kind], *, ordered: bool) -> Callable[[exp.Expr], exp.Expr]:
+        if others == {Kind.NUMBER}:
+            return self.casts.integer if any(_is_big(side) for side in sides) else self.casts.number
+        if others == {Kind.PARAMETER}:
+            return self.casts.number if ordered else self.casts.key
+        simple = {Kind.BOOL: self.casts.boolean, Kind.TIME: self.casts.time, Kind.INTERVAL: self.casts.interval}
+        if len(others) == 1 and (only := next(iter(others))) in simple:
+            return simple[only]
+        if not others and ordered:
+            return self.casts.order
+        literal = others == {Kind.TEXT} and all(_is_word(side) for side in sides if not self.kind_of(side).is_variant)
+        return self.casts.text if ordered or literal else self.casts.key
+
+    def alike(self, nodes: list[exp.Expr], kinds: list[Kind], bare: Kind = Kind.PATH) -> Kind:
+        """Make the branches of a CASE or coalesce one type; which one it is. ``bare``: where all are paths."""
+        others: set[Kind] = {kind for kind in kinds if not kind.is_variant and kind != Kind.NULL}
+        if not any(kind.is_variant for kind in kinds):
+            return others.pop() if len(others) == 1 else Kind.OTHER
+        if not others and bare == Kind.PATH:
+            return Kind.PATH
+        others = others or {bare}
+        simple = {Kind.BOOL, Kind.INTERVAL, Kind.JSON, Kind.NUMBER, Kind.TIME}
+        target = others.pop() if len(others) == 1 and others <= simple else Kind.TEXT
+        for node, kind in zip(nodes, kinds, strict=True):
+            self.cast_to(node, kind, target)
+        return target
+
+    def visit_case(self, node: exp.Expr) -> Kind:
+        subject, ifs = node.this, node.args["ifs"]
+        if subject is None:
+            for branch in ifs:
+                self.condition(branch.this)
+        else:
+            kinds = [self.visit(value) for value in [subject, *(branch.this for branch in ifs)]]
+            self.compare([node.this, *(branch.this for branch in ifs)], kinds, ordered=False)
+        names = [(branch, "true") for branch in ifs] + ([(node, "default")] if node.args.get("default") else [])
+        kinds = [self.visit(holder.args[name]) for holder, name in names]
+        return self.alike([holder.args[name] for holder, name in names], kinds)
+
+    # -- the rest -----------------------------------------------------------------------------------------------------
+
+    def visit_extract(self, node: exp.Expr) -> Kind:
+        self.as_(node.expression, Kind.TIME)
+        return Kind.NUMBER
+
+    def visit_zone(self, node: exp.Expr) -> Kind:
+        self.as_(node.this, Kind.TIME)
+        return Kind.TIME
+
+    def visit_interval(self, node: exp.Expr) -> Kind:
+        if node.this is not None:
+            self.integer(node.this)
+        return Kind.INTERVAL
+
+    def visit_now(self, node: exp.Expr) -> Kind:
+        if isinstance(node, exp.CurrentTimestamp) and not isinstance(node.parent, (exp.AtTimeZone, exp.Cast)):
+            node.replace(call("make_timestamp", call("epoch_us", call("now"))))
+        return Kind.TIME
+
+    def visit_query(self, node: exp.Expr) -> Kind:
+        return self.subquery(node)
+
+    def visit_text_json(self, node: exp.Expr) -> Kind:
+        """``properties ->> 'page'``; ``->`` on a path is a path and does not come here."""
+        if not self.kind_of(node.this).is_variant:
+            self.visit(node.this)
+            return Kind.TEXT if isinstance(node, exp.JSONExtractScalar) else Kind.JSON
+        steps = stepped(node.this.copy(), node.expression)
+        if steps is None:
+            node.this.replace(self.casts.json(node.this))
+            return Kind.TEXT
+        holder = exp.Paren(this=steps)
+        node.replace(holder)
+        kind = self.visit(holder.this)
+        holder.replace(self.casts.text(holder.this, kind))
+        return Kind.TEXT
+
+
+OPERATORS: Final[tuple[Handler, ...]] = (
+    ((exp.Literal, exp.Boolean, exp.Null, exp.Placeholder, exp.Parameter, exp.ByteString), Operands.visit_literal),
+    (_COMPARISONS, Operands.visit_comparison),
+    ((exp.And, exp.Or, exp.Not), Operands.visit_logic),
+    ((exp.Paren, exp.IgnoreNulls, exp.Alias), Operands.visit_paren),
+    ((exp.Cast,), Operands.visit_cast),
+    (_ARITHMETIC, Operands.visit_arithmetic),
+    (_BITS, Operands.visit_bits),
+    ((exp.In,), Operands.visit_in),
+    ((exp.Between,), Operands.visit_between),
+    ((exp.Is,), Operands.visit_is),
+    (_TEXTUAL, Operands.visit_textual),
+    ((exp.Case,), Operands.visit_case),
+    ((exp.Subquery, exp.Query, exp.Exists), Operands.visit_query),
+    ((exp.JSONExtractScalar, exp.JSONExtract), Operands.visit_text_json),
+    ((exp.Extract,), Operands.visit_extract),
+    ((exp.AtTimeZone,), Operands.visit_zone),
+    ((exp.Interval,), Operands.visit_interval),
+    ((exp.CurrentTimestamp, exp.CurrentDate), Operands.visit_now),
+)
+
+
+def _only_item(query: exp.Expr) -> exp.Expr | None:
+    while isinstance(query, (exp.Any, exp.All, exp.Subquery)):
+        query = query.this
+    items: list[exp.Expr] = query.expressions if isinstance(query, exp.Select) else []
+    return items[0].unalias() if items and not items[0].is_star else None
+
+
+def _is_big(node: exp.Expr) -> bool:
+    """An integer beyond what DOUBLE holds exactly: compared as HUGEINT."""
+    value = node.this if isinstance(node, (exp.Neg, exp.Paren)) else node
+    return (
+        isinstance(value, exp.Literal) and not value.is_string and value.name.isdecimal() and int(value.name) >= EXACT
+    )
+
+
+def _is_word(node: exp.Expr) -> bool:
+    """A string that is no number: no value sent as 1.0 can be equal to it."""
+    return node.is_string and not re.fullmatch(r"-?\d+", node.name)

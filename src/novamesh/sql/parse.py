@@ -1,0 +1,249 @@
+"""Text to tree and back, so that the tree says what the text says.
+
+sqlglot is made to translate between dialects, and changes rows even from DuckDB to DuckDB. That is turned off
+before it parses (:func:`_faithful`): it rewrites functions it knows, so names of functions are marked and stay as
+written; it splits interval strings (``'1 day ago'`` loses its sign, ``'30 min'`` its meaning), so they become casts; it
+reads ``f(j -> 'a')`` as a lambda. And it recurses, backtracks and falls back to keeping text it does not know, so what
+would make it do so is refused by a scan of the tokens first.
+"""
+
+import re
+from typing import Final
+
+from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB
+from sqlglot.errors import ErrorLevel, ParseError, SqlglotError
+from sqlglot.tokenizer_core import Token, TokenType
+
+from novamesh.errors import InvalidQuery, QueryNotAllowed
+from novamesh.sql import functions
+
+MAX_TEXT: Final = 100_000
+MAX_TOKENS: Final = 6_000
+MAX_NODES: Final = 8_000
+MAX_BRACKETS: Final = 40
+MAX_PREFIXES: Final = 12
+MAX_LIMITS_DEEP: Final = 3
+MAX_JOINS: Final = 10
+
+_FAILURES: Final = (SqlglotError, ValueError, TypeError, AttributeError, IndexError, KeyError)
+MARK: Final = "\ue000"
+_UNMARKED: Final = frozenset(  # their arguments have a syntax of their own: FROM, IN, PLACING, IGNORE NULLS
+    "extract first_value lag last_value lead nth_value overlay position substring trim".split()
+)
+_LAMBDA_TAKERS: Final = frozenset({"aggregate", "apply", "columns", "filter", "reduce"})
+_TYPE_NAMES: Final = frozenset({"date", "json", "map", "row"})
+_STARTS: Final = frozenset({TokenType.SELECT, TokenType.WITH, TokenType.FROM, TokenType.VALUES, TokenType.L_PAREN})
+_BEFORE_STAR: Final = frozenset(
+    {TokenType.SELECT, TokenType.COMMA, TokenType.DOT, TokenType.L_PAREN, TokenType.DISTINCT, TokenType.ALL}
+)
+_OPENING: Final = frozenset({TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE, TokenType.CASE})
+_CLOSING: Final = frozenset({TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE, TokenType.END})
+_LIMITS: Final = frozenset({TokenType.FETCH, TokenType.LIMIT, TokenType.OFFSET})
+_PREFIXES: Final = frozenset({TokenType.NOT, TokenType.DASH, TokenType.PLUS, TokenType.TILDE, TokenType.INTERVAL})
+_STATEMENTS: Final = (frozenset(DuckDB.Parser.STATEMENT_PARSERS) | frozenset(DuckDB.Tokenizer.COMMANDS)) - {
+    TokenType.DESC,
+    TokenType.PIVOT,
+    TokenType.SEMICOLON,
+    TokenType.UNPIVOT,
+}
+_STATEMENTS_AFTER: Final = {TokenType.L_PAREN: _STATEMENTS | {TokenType.DESC}, TokenType.R_PAREN: _STATEMENTS}
+_INSPECTING: Final = frozenset({"DESC", "DESCRIBE", "EXPLAIN", "PRAGMA", "SHOW", "SUMMARIZE"})
+
+
+class Dialect(DuckDB):
+    """DuckDB's dialect, without what sqlglot changes on the way from text to tree."""
+
+    INDEX_OFFSET = 0  # x[1] stays x[1]
+
+    def to_json_path(self, path: exp.Expr | None) -> exp.Expr | None:
+        return path  # j->>'a.b' is one key, not the path $.a.b
+
+
+def parse(sql: str) -> exp.Query | exp.Values:
+    if len(sql) > MAX_TEXT:
+        raise QueryNotAllowed(f"The query is longer than {MAX_TEXT} characters; shorten it")
+    if MARK in sql or "\0" in sql:
+        raise InvalidQuery("The query holds a character SQL does not have; remove it")
+    dialect = Dialect()
+    try:
+        tokens = _faithful(_bounded(dialect.tokenize(sql)))
+        trees = dialect.parser(error_level=ErrorLevel.IMMEDIATE, max_nodes=MAX_NODES).parse(tokens, sql)
+    except ParseError as error:
+        raise _invalid(error) from None
+    except _FAILURES as error:
+        raise InvalidQuery(f"The query cannot be parsed: {_first_line(error)}") from None
+    if len(trees) != 1 or not isinstance(trees[0], (exp.Query, exp.Values)):
+        raise QueryNotAllowed("Only one SELECT may run; start the query with SELECT, WITH, FROM or VALUES")
+    _unmark(trees[0])
+    return trees[0]
+
+
+def _bounded(tokens: list[Token]) -> list[Token]:
+    """The tokens of one statement, if a parser that recurses and goes back to try again can take them."""
+    while tokens and tokens[-1].token_type == TokenType.SEMICOLON:
+        tokens.pop()
+    if not tokens:
+        raise InvalidQuery("The query is empty; write a SELECT")
+    _check_start(tokens[0])
+    if len(tokens) > MAX_TOKENS:
+        raise QueryNotAllowed(f"The query has more than {MAX_TOKENS} words; shorten it")
+    shape, before = _Shape(), tokens[0]
+    for token in tokens:
+        kind = token.token_type
+        shape.add(kind)
+        if kind == TokenType.SEMICOLON:
+            raise InvalidQuery(f"Only one statement at a time{_at(token)}; remove what follows the semicolon")
+        if kind in _STATEMENTS_AFTER.get(before.token_type, ()):
+            # sqlglot would keep the text of a statement inside brackets, or after WITH, as it is
+            word = token.text.upper()
+            raise QueryNotAllowed(f"{word} may not run{_at(token)}: queries only read; quote it if it is a name")
+        before = token
+    return tokens
+
+
+class _Shape:
+    """What makes sqlglot slow, counted token by token.
+
+    Measured: NOT, brackets and CASE recurse in C; time doubles with each JOIN that has no ON yet, and with each bracket
+    after a LIMIT (``f(1 LIMIT f(1 LIMIT …``, 300 characters, took minutes).
+    """
+
+    def __init__(self) -> None:
+        self.limits = [False]  # for each open bracket, whether a LIMIT came in it
+        self.prefixes = self.joins = 0
+
+    def add(self, kind: TokenType) -> None:
+        if kind in _OPENING:
+            self.limits.append(False)
+        elif kind in _CLOSING and len(self.limits) > 1:
+            self.limits.pop()
+        elif kind in _LIMITS:
+            self.limits[-1] = True
+        self.prefixes = self.prefixes + 1 if kind in _PREFIXES else 0
+        self.joins += kind == TokenType.JOIN
+        if len(self.limits) > MAX_BRACKETS or self.prefixes > MAX_PREFIXES or sum(self.limits) > MAX_LIMITS_DEEP:
+            raise QueryNotAllowed("The query is nested too deeply; simplify it")
+        if self.joins > MAX_JOINS:
+            raise QueryNotAllowed(f"A query may join at most {MAX_JOINS} times; split it")
+
+
+def _check_start(token: Token) -> None:
+    if token.token_type in _STARTS:
+        return
+    word = token.text.upper()
+    if word in _INSPECTING:
+        raise QueryNotAllowed(f"{word} is not available; SELECT from events, with LIMIT 1 to see its columns")
+    if token.token_type in _STATEMENTS or word.isalpha():
+        raise QueryNotAllowed(f"{word} may not run: queries only read; start with SELECT, WITH, FROM or VALUES")
+    raise InvalidQuery(f"Unexpected {token.text!r}{_at(token)}; start with SELECT, WITH, FROM or VALUES")
+
+
+def _faithful(tokens: list[Token]) -> list[Token]:
+    """The tokens, changed so that sqlglot builds the tree the text says."""
+    result: list[Token] = []
+    calls = [""]  # for each open bracket, the word before it
+    for place, token in enumerate(tokens):
+        if token.token_type in (TokenType.L_PAREN, TokenType.L_BRACKET):
+            calls.append(tokens[place - 1].text.lower() if place else "")
+        elif token.token_type in (TokenType.R_PAREN, TokenType.R_BRACKET) and len(calls) > 1:
+            calls.pop()
+        elif token.token_type == TokenType.ARROW and _is_json_arrow(tokens, place, calls[-1]):
+            name = result.pop()
+            opening, closing = _like(name, TokenType.L_PAREN, "("), _like(name, TokenType.R_PAREN, ")")
+            result += [opening, opening, name, closing, closing]
+        after = tokens[place + 1] if place + 1 < len(tokens) else None
+        if token.token_type == TokenType.STRING and place and tokens[place - 1].token_type == TokenType.INTERVAL:
+            result[-1:] = _interval(tokens[place - 1], token, after)
+        elif after is not None and after.token_type == TokenType.L_PAREN and _is_call(tokens, place):
+            result.append(_like(token, TokenType.VAR, MARK + token.text))
+        else:
+            result.append(token)
+    return result
+
+
+def _is_json_arrow(tokens: list[Token], place: int, call: str) -> bool:
+    """Whether ``x -> 'a'``, first in an argument, takes a key of JSON: a lambda returns no constant."""
+    if place < 2 or place + 1 == len(tokens) or call.startswith(("list_", "array_")) or call in _LAMBDA_TAKERS:
+        return False
+    return (
+        tokens[place + 1].token_type in (TokenType.STRING, TokenType.NUMBER)
+        and tokens[place - 2].token_type in (TokenType.L_PAREN, TokenType.COMMA)
+        and tokens[place - 1].token_type in (TokenType.VAR, TokenType.IDENTIFIER)
+    )
+
+
+def _is_call(tokens: list[Token], place: int) -> bool:
+    """Whether the word before a bracket is one of the functions whose name must stay as written.
+
+    Marking a word that is no call (an alias with columns) does no harm: marks are removed wherever they end up.
+    """
+    word = tokens[place].text.lower()
+    if word not in functions.ALLOWED or word in _UNMARKED:
+        return False
+    kinds = [token.token_type for token in tokens[max(0, place - 2) : place]]
+    last = kinds[-1] if kinds else None
+    if last == TokenType.STAR and word == "replace":
+        return len(kinds) > 1 and kinds[-2] not in _BEFORE_STAR
+    if last == TokenType.R_PAREN and word in ("filter", "replace"):
+        return False
+    return not (last in (TokenType.DCOLON, TokenType.ALIAS) and word in _TYPE_NAMES)
+
+
+def _interval(keyword: Token, text: Token, after: Token | None) -> list[Token]:
+    """``INTERVAL '1 day ago'`` as ``CAST('1 day ago' AS INTERVAL)``; ``INTERVAL '7' DAY`` as it is."""
+    is_word = after is not None and after.token_type in (TokenType.VAR, TokenType.YEAR)
+    unit = after.text.upper() if after is not None and is_word else ""
+    if unit in functions.UNITS:
+        return [keyword, text]
+    if unit and re.fullmatch(r"\s*[-+]?[\d.]+\s*", text.text):
+        raise InvalidQuery(f"{unit} is no unit of an interval{_at(text)}; write INTERVAL '{text.text.strip()} minutes'")
+    return [
+        _like(keyword, TokenType.VAR, "CAST"),
+        _like(keyword, TokenType.L_PAREN, "("),
+        text,
+        _like(keyword, TokenType.ALIAS, "AS"),
+        keyword,
+        _like(keyword, TokenType.R_PAREN, ")"),
+    ]
+
+
+def _like(token: Token, kind: TokenType, text: str) -> Token:
+    return Token(kind, text, token.line, token.col, token.start, token.end, [])
+
+
+def _unmark(tree: exp.Expr) -> None:
+    for node in tree.walk():
+        if isinstance(node.this, str) and node.this.startswith(MARK):
+            node.set("this", node.this.removeprefix(MARK))
+
+
+def _at(token: Token) -> str:
+    return f" at line {token.line}, column {token.col}"
+
+
+def _invalid(error: ParseError) -> InvalidQuery:
+    first = error.errors[0] if error.errors else {}
+    text = first.get("highlight") or ""
+    near = f" near {text!r}" if text else ""
+    missing = str(first.get("description", "")).startswith("Required keyword")
+    reason = "something is missing" if missing else _first_line(first.get("description") or error)
+    return InvalidQuery(
+        f"The query cannot be parsed at line {first.get('line', 1)}, column {first.get('col', 1)}{near}: {reason}"
+    )
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().split("\n", 1)[0].replace(MARK, "")[:200]
+
+
+def generate(tree: exp.Expr) -> str:
+    try:
+        return tree.sql(
+            dialect=Dialect,
+            comments=False,
+            normalize_functions=False,
+            unsupported_level=ErrorLevel.IMMEDIATE,
+        )
+    except _FAILURES as error:
+        raise QueryNotAllowed(f"The query cannot be run as written: {_first_line(error)}") from None

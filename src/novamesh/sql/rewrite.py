@@ -1,0 +1,517 @@
+"""Makes property paths give right answers without casts. What a path becomes, and why: ``paths.py``.
+
+One pass over the tree, inside out: every query reports the names and kinds of its columns to the query around it, so a
+path keeps being one through WITH queries and subqueries. Order: ``ORDER BY properties.x``, ``min`` and ``max`` go by
+numbers by value, then text; NULL where NULL goes. A path that is only selected stays as it is, and one that is selected
+and grouped by comes back as the value it was sent as, not as the text it was grouped by.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from sqlglot import exp
+
+from novamesh.sql import names
+from novamesh.sql.calls import CALLS_AND_OPERATORS, Calls, has_aggregate
+from novamesh.sql.paths import Casts, Kind, boxed, call, stepped, unboxed
+
+Columns = dict[str, Kind]
+
+_BASE: Final[Columns] = dict.fromkeys(names.COLUMNS["events"], Kind.TEXT) | {
+    "timestamp": Kind.TIME,
+    "received_at": Kind.TIME,
+    "id": Kind.OTHER,
+    "properties": Kind.DOCUMENT,
+    "context": Kind.DOCUMENT,
+}
+_UNALIGNED: Final = "\0unaligned"  # among columns: their places are not known
+_SETS: Final = (exp.Cube, exp.Rollup, exp.GroupingSets)
+
+
+def apply(query: exp.Expr, *, careful: bool = False) -> None:
+    """Rewrite the paths in a checked tree whose tables have their schema."""
+    _Query(Casts(careful=careful), {}, None).run(query)
+
+
+class _Query(Calls):
+    """One query: what its FROM offers, and what it groups by."""
+
+    handlers = CALLS_AND_OPERATORS
+
+    def __init__(self, casts: Casts, ctes: dict[str, Columns], outer: "_Query | None") -> None:
+        super().__init__(casts)
+        self.ctes = ctes
+        self.outer = outer
+        self.sources: dict[str, Columns] = {}
+        self.items: dict[str, tuple[exp.Expr, Kind]] = {}
+        self.grouped: set[tuple[str, ...]] = set()
+        self.keys_only = False
+        self.merges = False
+
+    # -- queries ----------------------------------------------------------------------------------------------------
+
+    def run(self, query: exp.Expr) -> Columns:
+        """Rewrite a query; the names and kinds of its columns, in order."""
+        self.with_queries(query)
+        if isinstance(query, exp.Subquery):
+            return self.inner(query.this)
+        if isinstance(query, exp.SetOperation):
+            return self.set_operation(query)
+        if isinstance(query, exp.Values):
+            return self.values(query)
+        return self.select(query)
+
+    def inner(self, query: exp.Expr) -> Columns:
+        return _Query(self.casts, dict(self.ctes), self).run(query)
+
+    def with_queries(self, query: exp.Expr) -> None:
+        with_ = query.args.get("with_")
+        if with_ is None:
+            return
+        for cte in with_.expressions:
+            name = cte.alias.lower()
+            if with_.args.get("recursive") and isinstance(cte.this, exp.SetOperation):
+                left = cte.this.this
+                known = _Query(self.casts, dict(self.ctes), self).run(left.copy())
+                self.ctes[name] = _renamed(known, cte.args.get("alias"))
+            self.ctes[name] = _renamed(self.inner(cte.this), cte.args.get("alias"))
+
+    def set_operation(self, query: exp.SetOperation) -> Columns:
+        left, right = self.inner(query.this), self.inner(query.expression)
+        pairs = list(zip(left.values(), right.values(), strict=False))
+        kinds = [one if not one.is_variant else other for one, other in pairs]
+        merged = dict(zip(left, kinds, strict=False)) if len(kinds) == len(left) else dict(left)
+        if query.args.get("distinct") is not False or not isinstance(query, exp.Union):
+            for branch in (query.this, query.expression):
+                self.key_items(branch, kinds)
+            merged = {name: Kind.TEXT if kind.is_variant else kind for name, kind in merged.items()}
+        else:
+            merged.update({name: _united(*pair) for name, pair in zip(left, pairs, strict=False)})
+        self.sources = {"": merged}
+        self.order(query.args.get("order"), leftmost(query))
+        return merged
+
+    def key_items(self, branch: exp.Expr, targets: list[Kind]) -> None:
+        """Rows of a distinct set operation are compared: bare paths become what the other side is, or their keys."""
+        while isinstance(branch, exp.Subquery):
+            branch = branch.this
+        if isinstance(branch, exp.SetOperation):
+            self.key_items(branch.this, targets)
+            self.key_items(branch.expression, targets)
+        for place, item in enumerate(branch.expressions if isinstance(branch, exp.Select) else []):
+            value = item.unalias()
+            kind = value.meta.get("kind", Kind.OTHER)
+            target = targets[place] if place < len(targets) else Kind.TEXT
+            if kind.is_variant:
+                simple = target in (Kind.BOOL, Kind.NUMBER, Kind.TIME)
+                new = self.casts.to(value, kind, target) if simple else self.casts.key(value, kind)
+                new.meta["kind"] = target if simple else Kind.TEXT
+                value.replace(new)
+            elif item.is_star and "columns" in item.meta:
+                self.key_star(item)
+
+    def key_star(self, star: exp.Expr) -> None:
+        """``*`` as ``* REPLACE (key AS column)``."""
+        replaced = list(star.args.get("replace") or [])
+        for name, kind in star.meta["columns"].items():
+            if kind.is_variant and "\0" not in name:
+                column = exp.column(exp.to_identifier(name, quoted=True))
+                replaced.append(
+                    exp.Alias(this=self.casts.key(column, kind), alias=exp.to_identifier(name, quoted=True))
+                )
+        star.set("replace", replaced or None)
+
+    def values(self, query: exp.Values) -> Columns:
+        kinds = [[self.visit(cell) for cell in row.expressions] for row in query.find_all(exp.Tuple)]
+        return {f"col{place}": kind for place, kind in enumerate(kinds[0] if kinds else [])}
+
+    def select(self, select: exp.Expr) -> Columns:
+        self.from_(select)
+        self.items = {item.alias.lower(): (item.this, Kind.OTHER) for item in select.expressions if item.alias}
+        for name, (value, _) in list(self.items.items()):
+            self.items[name] = (value, self.kind_of(value))
+        self.distinct_on(select)
+        self.group(select)
+        columns = self.select_items(select)
+        if select.args.get("where") is not None:  # after the items: DuckDB lets WHERE use their aliases
+            self.aggregates += 1
+            self.condition(select.args["where"].this)
+            self.aggregates -= 1
+        for clause in ("having", "qualify"):
+            if select.args.get(clause) is not None:
+                self.condition(select.args[clause].this)
+        for window in select.args.get("windows") or []:
+            self.window_parts(window)
+        self.order(select.args.get("order"), select)
+        self.distinct(select)
+        return columns
+
+    # -- FROM -------------------------------------------------------------------------------------------------------
+
+    def from_(self, select: exp.Expr) -> None:
+        from_ = select.args.get("from_")
+        if from_ is not None:
+            self.source(from_.this)
+        for join in select.args.get("joins") or []:
+            self.merges |= bool(join.args.get("using") or join.args.get("method") or join.args.get("kind"))
+            self.source(join.this)
+            if join.args.get("on") is not None:
+                self.condition(join.args["on"])
+
+    def source(self, source: exp.Expr) -> None:
+        columns = self.source_columns(source.this if isinstance(source, exp.Lateral) else source)
+        alias = source.args.get("alias")
+        self.sources[source.alias_or_name.lower() or f"?{len(self.sources)}"] = _renamed(columns, alias)
+        for join in source.args.get("joins") or []:
+            self.source(join.this)
+            if join.args.get("on") is not None:
+                self.condition(join.args["on"])
+
+    def source_columns(self, source: exp.Expr) -> Columns:
+        if isinstance(source, exp.Table) and not isinstance(source.this, exp.Anonymous):
+            if source.args.get("db"):
+                return dict(_BASE) if source.name == "events" else {}
+            return dict(self.ctes.get(source.name.lower(), {}))
+        if isinstance(source, exp.Table):
+            return self.source_columns(source.this)
+        if isinstance(source, exp.Anonymous):
+            kind = self.visit(source)
+            return {source.name.lower(): Kind.NUMBER if kind in (Kind.LIST, Kind.OTHER) else kind}
+        if isinstance(source, exp.Subquery) and isinstance(source.this, exp.Table):
+            self.source(source.this)
+            return {}
+        if isinstance(source, (exp.Subquery, exp.Values)):
+            return self.inner(source)
+        return {}
+
+    # -- SELECT, GROUP BY, ORDER BY -----------------------------------------------------------------------------------
+
+    def select_items(self, select: exp.Expr) -> Columns:
+        columns: Columns = {}
+        for place, item in enumerate(select.expressions):
+            if item.is_star and not isinstance(item, exp.Alias):
+                for name, kind in self.star(item).items():
+                    _add(columns, name, kind)
+                continue
+            name = item.name if isinstance(item, exp.Column) else ""
+            kind = self.visit(item.unalias())
+            value = item.unalias() if isinstance(item, exp.Alias) else select.expressions[place]
+            value.meta["kind"] = kind
+            if name and not isinstance(value, exp.Column):  # a grouped path with a plain name keeps it
+                item = exp.Alias(alias=exp.to_identifier(name, quoted=True))
+                value.replace(item)
+                item.set("this", value)
+            if item.alias:
+                self.items[item.alias.lower()] = (value, kind)
+            _add(columns, (item.alias or names.column_name(value)).lower(), kind)
+            if names.is_star(item):
+                _add(columns, _UNALIGNED, Kind.OTHER)
+        return columns
+
+    def star(self, item: exp.Expr) -> Columns:
+        for replaced in item.args.get("replace") or []:
+            self.visit(replaced.unalias())
+        table = item.table.lower() if isinstance(item, exp.Column) else ""
+        found: Columns = {}
+        for name, columns in self.sources.items():
+            for column, kind in columns.items() if table in ("", name) else ():
+                _add(found, column, kind)
+            if not columns:
+                _add(found, _UNALIGNED, Kind.OTHER)
+        if self.merges or any(item.args.get(change) for change in ("except_", "rename", "ilike")):
+            _add(found, _UNALIGNED, Kind.OTHER)
+        if not table:
+            item.meta["columns"] = found
+        return found
+
+    def group(self, select: exp.Expr) -> None:
+        group = select.args.get("group")
+        if group is None:
+            return
+        self.aggregates += 1  # keys are made of the paths themselves
+        if group.args.get("all"):
+            self.group_by_all(select, group)
+        else:
+            self.keys_only = any(isinstance(key, _SETS) for key in group.expressions)
+            for leaf in [leaf for key in group.expressions for leaf in _leaves(key)]:
+                self.group_key(select, leaf)
+        self.aggregates -= 1
+
+    def group_by_all(self, select: exp.Expr, group: exp.Expr) -> None:
+        """``GROUP BY ALL``, with the paths it groups by spelled out."""
+        items = [item for item in select.expressions if not has_aggregate(item)]
+        if any(item.is_star for item in items):
+            for item in items:
+                if item.is_star:
+                    self.star(item)
+                    self.key_star(item)
+                    item.meta.pop("columns", None)
+            self.keys_only = True
+            for item in items:
+                if not item.is_star:
+                    self.note_group(item.unalias())
+            return
+        if not any(self.probe(item.unalias())[1].is_variant for item in items):
+            return
+        group.set("all", None)
+        places = {id(item): place for place, item in enumerate(select.expressions, 1)}
+        group.set("expressions", [exp.Literal.number(places[id(item)]) for item in items])
+        for key in list(group.expressions):
+            self.group_key(select, key)
+
+    def group_key(self, select: exp.Expr, key: exp.Expr) -> None:
+        path = self.referenced(select, key)
+        kind = self.kind_of(path)
+        if kind.is_variant:
+            self.note_group(path)
+            key.replace(self.casts.key(path, kind))
+            return
+        found, kind = self.probe(path)
+        form = self.casts.key(found, kind) if kind.is_variant else found
+        if form != path:  # an expression of paths: the same wherever it stands
+            self.computed.append((path.copy(), form, Kind.TEXT if kind.is_variant else kind))
+            key.replace(form.copy())
+
+    def note_group(self, path: exp.Expr) -> None:
+        if self.kind_of(path).is_variant:
+            self.grouped.add(self.identity(path))
+
+    def referenced(self, select: exp.Expr, key: exp.Expr) -> exp.Expr:
+        """What ``GROUP BY 2`` or ``GROUP BY alias`` stands for: an input column comes before an alias."""
+        if isinstance(key, exp.Literal) and key.is_int:
+            place = int(key.name) - 1
+            return select.expressions[place].unalias() if 0 <= place < len(select.expressions) else key
+        if isinstance(key, exp.Column) and not key.table and self.lookup(key.name) is None:
+            return self.items.get(key.name.lower(), (key, Kind.OTHER))[0]
+        return key
+
+    def distinct_on(self, select: exp.Expr) -> None:
+        on = select.args["distinct"].args.get("on") if select.args.get("distinct") is not None else None
+        for key in list(on.expressions) if on is not None else []:
+            found, kind = self.probe(self.referenced(select, key))
+            if kind.is_variant:
+                key.replace(self.casts.key(found, kind))
+            else:
+                self.visit(key)
+
+    def distinct(self, select: exp.Expr) -> None:
+        """``SELECT DISTINCT path`` compares keys and shows the value of one row each: ``DISTINCT ON (key) path``."""
+        distinct = select.args.get("distinct")
+        if distinct is None or distinct.args.get("on") is not None:
+            return
+        if any(item.is_star for item in select.expressions):
+            self.key_items(select, [])
+            return
+        values = [(value, value.meta["kind"]) for value in (item.unalias() for item in select.expressions)]
+        if any(kind.is_variant for _, kind in values):
+            keys = [
+                self.casts.key(value, kind) if kind.is_variant else value.copy()
+                for value, kind in values
+                if value.find(exp.Column, exp.Anonymous) is not None  # a constant makes no row distinct
+            ]
+            distinct.set("on", exp.Tuple(expressions=keys))
+
+    def order(self, order: exp.Expr | None, select: exp.Expr | None = None) -> None:
+        if order is None:
+            return
+        if select is not None and len(order.expressions) == 1 and order.expressions[0].this.name.upper() == "ALL":
+            self.order_by_all(order, select)
+        terms: list[exp.Expr] = []
+        for ordered in order.expressions:
+            terms += self.ordered(ordered, select)
+        order.set("expressions", terms)
+
+    def order_by_all(self, order: exp.Expr, select: exp.Expr) -> None:
+        variant = any(item.unalias().meta.get("kind", Kind.OTHER).is_variant for item in select.expressions)
+        if (
+            not isinstance(order.expressions[0].this, exp.Var)
+            or not variant
+            or any(i.is_star for i in select.expressions)
+        ):
+            return
+        places = range(1, len(select.expressions) + 1)
+        args = {name: order.expressions[0].args.get(name) for name in ("desc", "nulls_first")}
+        order.set("expressions", [exp.Ordered(this=exp.Literal.number(place), **args) for place in places])
+
+    def ordered(self, ordered: exp.Expr, select: exp.Expr | None) -> list[exp.Expr]:
+        """One term of ORDER BY: for a path, NULL or not, then its number, then its text."""
+        path = ordered.this
+        kind = self.order_kind(path, select)
+        if not kind.is_variant:
+            return [ordered]
+        path = self.shown(ordered.this, select)
+        desc, nulls_first = bool(ordered.args.get("desc")), bool(ordered.args.get("nulls_first"))
+        missing = exp.Paren(this=exp.Is(this=path.copy(), expression=exp.Null()))
+        return [
+            exp.Ordered(this=missing, desc=nulls_first, nulls_first=False),
+            exp.Ordered(this=self.casts.number(path), desc=desc, nulls_first=desc),
+            exp.Ordered(this=self.casts.text(path, kind), desc=desc, nulls_first=False),
+        ]
+
+    def order_kind(self, key: exp.Expr, select: exp.Expr | None) -> Kind:
+        """The kind of a term; in ORDER BY an alias comes before an input column."""
+        if isinstance(key, exp.Literal) and key.is_int and select is not None:
+            place = int(key.name) - 1
+            inside = 0 <= place < len(select.expressions)
+            kind = select.expressions[place].unalias().meta.get("kind") if inside else None
+            return kind or Kind.OTHER
+        if select is not None and isinstance(key, exp.Column) and not key.table and key.name.lower() in self.items:
+            return self.items[key.name.lower()][1]
+        return self.visit(key)
+
+    def shown(self, key: exp.Expr, select: exp.Expr | None) -> exp.Expr:
+        """What to order by, where the term names a result column. In an expression an input column hides an alias."""
+        if isinstance(key, exp.Literal) and select is not None:
+            item = select.expressions[int(key.name) - 1]
+            if not item.alias or (self.items and self.lookup(item.alias) is not None):
+                return item.unalias().copy()
+            return exp.column(exp.to_identifier(item.alias, quoted=True))
+        if isinstance(key, exp.Column) and not key.table and self.lookup(key.name) is not None:
+            item: exp.Expr = self.items.get(key.name.lower(), (key, Kind.OTHER))[0]
+            return item.copy() if item is not key else key
+        return key
+
+    # -- names --------------------------------------------------------------------------------------------------------
+
+    def lookup(self, name: str, table: str = "") -> Kind | None:
+        name, table = name.lower(), table.lower()
+        for params in reversed(self.lambdas):
+            if not table and name in params:
+                return params[name]
+        for alias, columns in self.sources.items():
+            if table in ("", alias) and name in columns:
+                return columns[name]
+        return self.outer.lookup(name, table) if self.outer is not None else None
+
+    def is_source(self, name: str) -> bool:
+        return name.lower() in self.sources or (self.outer is not None and self.outer.is_source(name))
+
+    def column(self, column: exp.Column) -> tuple[list[str], Kind]:
+        """A column's identity and kind: ``e.properties.page`` is a column of a table and a step."""
+        parts = [part.name for part in column.parts]
+        steps, kind = parts[1:], self.lookup(parts[0])
+        if len(parts) > 1 and self.is_source(parts[0]):
+            steps, kind = parts[2:], self.lookup(parts[1], parts[0])
+        if kind is None and not column.table:
+            kind = self.items.get(column.name.lower(), (None, Kind.OTHER))[1]
+        if steps:
+            kind = Kind.PATH if kind is not None and kind.is_variant else Kind.OTHER
+        table = parts[0].lower() if len(parts) - len(steps) == 2 else self.owner(parts[0])
+        return [table, parts[len(parts) - len(steps) - 1].lower(), *steps], kind or Kind.OTHER
+
+    def owner(self, name: str) -> str:
+        return next((alias for alias, columns in self.sources.items() if name.lower() in columns), "")
+
+    def kind_of(self, node: exp.Expr) -> Kind:
+        """The kind of a path, or OTHER, without changing anything."""
+        if isinstance(node, exp.Column):
+            return self.column(node)[1]
+        if isinstance(node, exp.Paren):
+            return self.kind_of(node.this)
+        if isinstance(node, exp.Dot) or (isinstance(node, exp.Bracket) and _is_step(node)):
+            return Kind.PATH if self.kind_of(node.this).is_variant else Kind.OTHER
+        if isinstance(node, exp.JSONExtract) and not isinstance(node, exp.JSONExtractScalar):
+            steps = isinstance(node.expression, exp.Literal)
+            return Kind.PATH if steps and self.kind_of(node.this).is_variant else Kind.OTHER
+        return Kind.OTHER
+
+    def identity(self, node: exp.Expr) -> tuple[str, ...]:
+        """The same for two spellings of one path: ``properties.page``, ``e.properties['page']``."""
+        if isinstance(node, exp.Column):
+            return tuple(self.column(node)[0])
+        if isinstance(node, exp.Dot):
+            return (*self.identity(node.this), node.expression.name)
+        if isinstance(node, exp.Bracket):
+            return (*self.identity(node.this), *(key.sql() if key.is_int else key.name for key in node.expressions))
+        if isinstance(node, exp.JSONExtract):
+            return (*self.identity(node.this), node.expression.name)
+        return self.identity(node.this)
+
+    # -- paths --------------------------------------------------------------------------------------------------------
+
+    def path(self, node: exp.Expr, kind: Kind) -> Kind:
+        node = self.plain(node)
+        if self.aggregates or not self.is_grouped(node):
+            return kind
+        if self.keys_only:
+            node.replace(self.casts.key(node, kind))
+            return Kind.TEXT
+        node.replace(unboxed(call("any_value", boxed(node.copy()))))
+        return Kind.PATH
+
+    def is_grouped(self, node: exp.Expr) -> bool:
+        """Whether the query groups by this path, or by one it is a part of."""
+        if not self.grouped:
+            return False
+        identity = self.identity(node)
+        return any(identity[:steps] in self.grouped for steps in range(2, len(identity) + 1))
+
+    def plain(self, node: exp.Expr) -> exp.Expr:
+        """The path with its ``->`` as steps."""
+        if isinstance(node, (exp.Dot, exp.Bracket, exp.Paren, exp.JSONExtract)):
+            self.plain(node.this)
+        if isinstance(node, exp.JSONExtract):
+            steps = stepped(node.this.copy(), node.expression)
+            if steps is not None:
+                node.replace(steps)
+                return steps
+        return node
+
+    def subquery(self, query: exp.Expr) -> Kind:
+        while isinstance(query, (exp.Exists, exp.Any, exp.All)):
+            query = query.this
+        if not isinstance(query, (exp.Query, exp.Values)):
+            return self.visit(query)
+        columns = self.inner(query)
+        return next(iter(columns.values()), Kind.OTHER)
+
+
+def _add(columns: Columns, name: str, kind: Kind) -> None:
+    """Add a column; one whose name is there already keeps its place under a name nobody can write."""
+    while name in columns and name != _UNALIGNED:
+        name += "\0"
+    columns[name] = kind
+
+
+def _united(one: Kind, other: Kind) -> Kind:
+    """The kind of a column of UNION ALL. A VARIANT and JSON make JSON."""
+    if not one.is_variant and not other.is_variant:
+        return one
+    scalar = (Kind.BOOL, Kind.NULL, Kind.NUMBER, Kind.TEXT, Kind.TIME)
+    plain = all(kind.is_variant or kind in scalar for kind in (one, other))
+    return Kind.PATH if plain else Kind.OTHER
+
+
+def _renamed(columns: Columns, alias: exp.Expr | None) -> Columns:
+    """The columns under the names an alias gives them: ``t(a, b)``. By place, so only where places are known."""
+    renamed = [column.name.lower() for column in alias.args.get("columns") or []] if alias is not None else []
+    if not renamed:
+        return dict(columns)
+    if _UNALIGNED in columns:
+        return dict.fromkeys(renamed, Kind.OTHER)
+    kinds = [*columns.values(), *[Kind.OTHER] * len(renamed)]
+    return dict(zip([*renamed, *list(columns)[len(renamed) :]], kinds, strict=False))
+
+
+def leftmost(query: exp.Expr) -> exp.Expr:
+    """The SELECT whose columns name the result of a set operation."""
+    while isinstance(query, (exp.SetOperation, exp.Subquery)):
+        query = query.this
+    return query
+
+
+def _leaves(key: exp.Expr) -> Iterator[exp.Expr]:
+    """The keys in a term of GROUP BY, be it a CUBE, a ROLLUP or GROUPING SETS."""
+    if isinstance(key, (*_SETS, exp.Tuple)):
+        for inner in list(key.expressions):
+            yield from _leaves(inner)
+    elif isinstance(key, exp.Paren):
+        yield from _leaves(key.this)
+    else:
+        yield key
+
+
+def _is_step(node: exp.Bracket) -> bool:
+    """``['key']`` and ``[1]`` are steps of a path; slices and indexes from the end are not."""
+    key = node.expressions[0] if len(node.expressions) == 1 else None
+    return isinstance(key, exp.Literal)

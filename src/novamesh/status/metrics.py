@@ -1,0 +1,230 @@
+"""Request figures of all edge workers, shared without locks: one small mapped file per worker in ``<data_dir>/run/``.
+
+Each file has one writer, its worker; anyone may read all files and add them up. The files of workers that died stay, so
+totals hold until the node starts anew and :func:`reset` clears them.
+
+File ``edge-<pid>.metrics``, native byte order, :data:`FILE_SIZE` bytes::
+
+    0    u64  MAGIC
+    8    f64  time of the last heartbeat, unix seconds
+    16   u64  1 if the worker could accept events at that time
+    24   u64  requests accepted (1xx-3xx)
+    32   u64  requests refused (4xx)
+    40   u64  requests failed (5xx)
+    48   u64  events accepted
+    64   60 slots of 1,736 bytes; minute m (unix time // 60) is in slot m % 60
+             u64        minute the slot holds; 0: none
+             432 x u32  latencies counted per bucket
+
+Latencies are counted in log-linear buckets, the idea of HdrHistogram (Gil Tene): each power of two is cut into 16 equal
+buckets. For a latency of ``v`` units of 64 ns::
+
+    v < 32:   index = v
+    else:     shift = bit_length(v) - 5;  index = 16 * shift + (v >> shift)
+
+A bucket is at most 1/16 of its lower bound wide, and its middle is what is reported: at most 1/32 (3.2 %) off from 1 µs
+up to 68 s, and at most 32 ns off below. Longer latencies count in the last bucket.
+
+Every value is aligned to its size and stored by one instruction, so on x86-64 and ARM64 a reader sees the old or the
+new value, never half of each. Values written one after another may be seen apart: one total may be a request ahead.
+"""
+
+import contextlib
+import math
+import mmap
+from array import array
+from collections.abc import Iterable, Iterator
+from operator import add
+from pathlib import Path
+
+import msgspec
+
+MAGIC = int.from_bytes(b"nmstats1", "little")
+SLOTS = 60
+SLOT_S = 60
+BUCKETS = 432
+LIVE_S = 5.0  # a heartbeat older than this is that of a dead or stuck worker
+HOUR_S = SLOTS * SLOT_S
+
+_HEADER_SIZE = 64
+_SLOT_SIZE = 8 + 4 * BUCKETS
+FILE_SIZE = _HEADER_SIZE + SLOTS * _SLOT_SIZE
+
+# Places in the header, counted in 8-byte words.
+_BEAT, _ACCEPTING, _ACCEPTED, _REFUSED, _FAILED, _EVENTS = range(1, 7)
+
+_UNIT_BITS = 6
+_NO_COUNTS = bytes(4 * BUCKETS)
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """All workers together. Totals are since the node's start; latencies are those of the last ``window_s`` seconds.
+
+    ``p50_ms`` and ``p99_ms`` are ``None`` if no request was accepted in the window. ``requests`` includes ``refused``
+    (4xx) and ``failed`` (5xx). ``workers`` counts live workers; ``accepting`` says if one of them can accept events.
+    """
+
+    p50_ms: float | None
+    p99_ms: float | None
+    window_s: int
+    requests: int
+    events: int
+    refused: int
+    failed: int
+    accepting: bool
+    workers: int
+
+
+class WorkerMetrics:
+    """The writer of one worker's file. Not for use by several threads at once."""
+
+    def __init__(self, directory: Path, pid: int) -> None:
+        path = directory / f"edge-{pid}.metrics"
+        # A file of this name is that of a dead worker of this run whose pid came up again: go on from its totals.
+        if _loaded(path) is None:
+            _create(path)
+        with path.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), FILE_SIZE)
+        self._bytes = memoryview(self._map)
+        self._words = self._bytes.cast("Q")
+        self._floats = self._bytes.cast("d")
+        self._counts = self._bytes.cast("I")
+        self._minute = -1
+        self._base = 0  # of the current slot's buckets, in 4-byte words
+
+    def observe(self, latency_ns: int, now_s: float) -> None:
+        """Count the latency of one accepted request that ended at ``now_s`` (unix seconds)."""
+        minute = int(now_s) // SLOT_S
+        if minute != self._minute:
+            self._turn(minute)
+        self._counts[self._base + bucket(latency_ns)] += 1
+
+    def count(self, status: int, events: int = 0) -> None:
+        """Count one answered request by its HTTP status, and the events it had accepted."""
+        words = self._words
+        words[_FAILED if status >= 500 else _REFUSED if status >= 400 else _ACCEPTED] += 1
+        if events:
+            words[_EVENTS] += events
+
+    def heartbeat(self, now_s: float, accepting: bool) -> None:
+        """Say that this worker is alive and whether it can accept events. More often than every :data:`LIVE_S`."""
+        self._words[_ACCEPTING] = accepting
+        self._floats[_BEAT] = now_s
+
+    def close(self) -> None:
+        """Leave: the worker no longer counts as live, its file and totals stay."""
+        self.heartbeat(0.0, False)
+        for view in (self._words, self._floats, self._counts, self._bytes):
+            view.release()
+        self._map.close()
+
+    def _turn(self, minute: int) -> None:
+        """Make the slot of ``minute`` the current one, emptied if it holds an older minute."""
+        start = _HEADER_SIZE + minute % SLOTS * _SLOT_SIZE
+        if self._words[start // 8] != minute:
+            self._words[start // 8] = 0  # first: a reader must not take old counts for those of the new minute
+            self._bytes[start + 8 : start + _SLOT_SIZE] = _NO_COUNTS
+            self._words[start // 8] = minute
+        self._minute, self._base = minute, start // 4 + 2
+
+
+def bucket(latency_ns: int) -> int:
+    """The bucket that counts ``latency_ns``."""
+    value = latency_ns >> _UNIT_BITS
+    if value < 32:
+        return max(0, value)
+    shift = value.bit_length() - 5
+    index = (shift << 4) + (value >> shift)
+    return index if index < BUCKETS else BUCKETS - 1
+
+
+def bucket_middle_ns(index: int) -> float:
+    """The latency that bucket ``index`` is reported as: its middle."""
+    shift = max(0, (index >> 4) - 1)
+    low = index - (shift << 4)
+    return (low + 0.5) * (1 << shift + _UNIT_BITS)
+
+
+def percentile_ms(counts: list[int], share: float) -> float | None:
+    """The nearest-rank percentile in milliseconds: the least latency that at least ``share`` (0..1) do not exceed."""
+    rank = max(1, math.ceil(share * sum(counts)))
+    seen = 0
+    for index, count in enumerate(counts):
+        seen += count
+        if seen >= rank:
+            return bucket_middle_ns(index) / 1e6
+    return None
+
+
+def read(directory: Path, now_s: float, window_s: int = HOUR_S) -> Snapshot:
+    """All workers' figures as of ``now_s`` (unix seconds).
+
+    ``window_s`` is a whole number of minutes, at most 60; the running minute counts as one of them.
+    """
+    counts = [0] * BUCKETS
+    totals = [0] * 4
+    accepting, workers = False, 0
+    for content in _contents(directory):
+        words = array("Q", content[:_HEADER_SIZE])
+        totals = list(map(add, totals, words[_ACCEPTED : _EVENTS + 1]))
+        beat = array("d", content[8 * _BEAT : 8 * _BEAT + 8])[0]
+        if abs(now_s - beat) <= LIVE_S:  # abs: the clock may have been set back
+            workers += 1
+            accepting = accepting or words[_ACCEPTING] == 1
+        for slot in _recent(content, int(now_s) // SLOT_S, window_s // SLOT_S):
+            counts = list(map(add, counts, slot))
+    accepted, refused, failed, events = totals
+    return Snapshot(
+        p50_ms=percentile_ms(counts, 0.50),
+        p99_ms=percentile_ms(counts, 0.99),
+        window_s=window_s,
+        requests=accepted + refused + failed,
+        events=events,
+        refused=refused,
+        failed=failed,
+        accepting=accepting,
+        workers=workers,
+    )
+
+
+def reset(directory: Path) -> None:
+    """Begin a new run of the node: make ``directory`` and remove the files of the last run."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for pattern in ("edge-*.metrics", "edge-*.metrics.new"):
+        for path in directory.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+def _create(path: Path) -> None:
+    """A file of zeros, complete before it has its name, so that no reader finds half of one.
+
+    The zeros are written, not left as a hole: a store into a mapped hole kills the process if the disk is full by then.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(path.name + ".new")
+    draft.write_bytes(array("Q", [MAGIC]).tobytes() + bytes(FILE_SIZE - 8))
+    draft.replace(path)
+
+
+def _loaded(path: Path) -> bytes | None:
+    """The file's bytes, or ``None`` if there is none or it is not of this layout."""
+    with contextlib.suppress(OSError):
+        content = path.read_bytes()
+        if len(content) == FILE_SIZE and array("Q", content[:8])[0] == MAGIC:
+            return content
+    return None
+
+
+def _contents(directory: Path) -> Iterator[bytes]:
+    for path in directory.glob("edge-*.metrics"):
+        content = _loaded(path)
+        if content is not None:
+            yield content
+
+
+def _recent(content: bytes, minute: int, minutes: int) -> Iterator[Iterable[int]]:
+    """The buckets of those slots that hold one of the last ``minutes`` up to ``minute``."""
+    for start in range(_HEADER_SIZE, FILE_SIZE, _SLOT_SIZE):
+        held = array("Q", content[start : start + 8])[0]
+        if minute - minutes < held <= minute:
+            yield array("I", content[start + 8 : start + _SLOT_SIZE])

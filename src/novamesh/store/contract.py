@@ -1,0 +1,95 @@
+"""What edge and store say to each other over the Unix socket. Types and bytes only, no I/O.
+
+The edge opens one connection for each request and sends one JSON document and a newline. The
+store answers with messages, 5 bytes of header and a body::
+
+    0  1  kind: b"H" head, b"D" data, b"Z" end, b"E" error
+    1  4  length of the body, big-endian
+    5  n  body
+
+To a :class:`QueryRequest`: a head as soon as the first rows are there, data (bytes of the
+response as the client gets it), then an end; or an error, at any time. To a
+:class:`StatusRequest`: one data message that holds a :class:`StoreStatus`, then an end.
+An edge that closes its connection cancels the query.
+"""
+
+import struct
+
+import msgspec
+
+from novamesh.errors import InternalError, RequestError, by_code
+
+SOCKET_NAME = "store.sock"
+MESSAGE = struct.Struct(">cI")
+HEAD, DATA, END, ERROR = b"H", b"D", b"Z", b"E"
+# Exit status of a store that will not start however often it is tried.
+EXIT_REFUSED = 72
+REQUEST_LIMIT = 4 * 1024 * 1024
+
+FORMATS = {
+    "json": "application/json",
+    "csv": "text/csv; charset=utf-8",
+    "ndjson": "application/x-ndjson",
+}
+
+
+class QueryRequest(msgspec.Struct, frozen=True, tag="query"):
+    """A checked query: ``sql`` is what the guard generated, ``names`` what its columns are called."""
+
+    space: str
+    sql: str
+    names: dict[str, str]
+    format: str
+    limit: int
+
+
+class StatusRequest(msgspec.Struct, frozen=True, tag="status"):
+    """How is the store?"""
+
+
+Request = QueryRequest | StatusRequest
+
+
+class StoreStatus(msgspec.Struct, frozen=True):
+    """How the store is. ``backlog_bytes`` wait in the spool; ``lag_s`` is the oldest's age.
+
+    ``damaged`` counts the segments in quarantine. Totals are events since the data directory
+    was made.
+    """
+
+    backlog_bytes: int
+    lag_s: float
+    damaged: int
+    stored: int
+    duplicates: int
+    quarantined: int
+    loader_error: str | None = None
+
+
+class StoreError(msgspec.Struct, frozen=True):
+    """The body of an error message."""
+
+    code: str
+    message: str
+
+
+def schema_for(space: str) -> str:
+    """The database schema that holds a space's events (see ``Key.space``)."""
+    project, _, kind = space.partition(".")
+    return f"t_{project}" if kind == "test" else f"p_{project}"
+
+
+def message(kind: bytes, body: bytes = b"") -> bytes:
+    """One message."""
+    return MESSAGE.pack(kind, len(body)) + body
+
+
+def error_message(error: RequestError) -> bytes:
+    """One error message."""
+    return message(ERROR, msgspec.json.encode(StoreError(error.code, error.message)))
+
+
+def decode_error(body: bytes) -> RequestError:
+    """The error a store reported."""
+    error = msgspec.json.decode(body, type=StoreError)
+    return by_code().get(error.code, InternalError)(error.message)

@@ -1,0 +1,383 @@
+"""The embedded database: opened, locked down, and loaded exactly once.
+
+One process opens it; that process's loader thread is the only writer. Queries run on cursors of
+their own and see whole transactions only.
+"""
+
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+import duckdb
+import msgspec
+
+from novamesh.config import Config
+from novamesh.event.record import Record
+from novamesh.spool.reader import Position
+from novamesh.store.contract import schema_for
+from novamesh.store.migrations import SPACE, migrate
+from novamesh.store.paths import SHAPES, PathBudget, plain_condition
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "store.duckdb"
+
+# What the database says of one event's content. Everything else is about the disk or the machine.
+POISON = (duckdb.DataError, duckdb.ProgrammingError, duckdb.IntegrityError, duckdb.NotSupportedError)
+
+_EVENTS = (
+    '[{"event":"VARCHAR","user_id":"VARCHAR","timestamp":"VARCHAR","id":"VARCHAR",'
+    '"properties":"JSON","context":"JSON"}]'
+)
+# The edge writes timestamps in UTC, so the plain cast (which ignores offsets) is right.
+_STAGE = f"""
+CREATE OR REPLACE TEMP TABLE staged AS
+SELECT (batch || lpad(to_hex(n), 4, '0'))::UUID AS id,
+       e.event AS event, e.user_id AS user_id, coalesce(e.timestamp::TIMESTAMP, received_at) AS "timestamp",
+       e.properties AS properties, e.context AS context, received_at,
+       CASE WHEN named THEN 'b_' || batch END AS batch_id, e.id AS client_id, {SHAPES}
+FROM (
+    SELECT batch, named, first, last, make_timestamp("at") AS received_at,
+           unnest(range(len(list))) AS n, unnest(list) AS e
+    FROM (
+        SELECT * EXCLUDE (body), from_json(body, '{_EVENTS}') AS list
+        FROM (SELECT unnest(?::VARCHAR[]) AS batch, unnest(?::BOOLEAN[]) AS named, unnest(?::BIGINT[]) AS "at",
+                     unnest(?::BIGINT[]) AS first, unnest(?::BIGINT[]) AS last, unnest(?::VARCHAR[]) AS body)))
+WHERE n BETWEEN first AND last
+"""
+_COLUMNS = 'id, event, user_id, "timestamp", {0}, {1}, received_at, batch_id'
+_KEY = "md5('e' || client_id)::UUID"
+
+
+class Unit(NamedTuple):
+    """Events ``first`` to ``last`` (inclusive) of one record; ``events`` is its JSON array."""
+
+    record: Record
+    events: str
+    first: int
+    last: int
+
+    @property
+    def size(self) -> int:
+        return self.last - self.first + 1
+
+
+class Fault(NamedTuple):
+    """A unit the database refused, and why."""
+
+    unit: Unit
+    reason: str
+
+
+class Loaded(NamedTuple):
+    """What became of a load's events."""
+
+    stored: int
+    duplicates: int
+    quarantined: int
+
+
+class Database:
+    """The database file and everything that is done to it. Raises ``duckdb.Error``."""
+
+    def __init__(self, config: Config) -> None:
+        directory = config.data_path / "store"
+        scratch = directory / "tmp"
+        scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._window = timedelta(seconds=config.dedup_window_s)
+        self._max_paths = config.max_shredded_paths
+        self._connection = duckdb.connect(
+            directory / FILE_NAME,
+            config={
+                "threads": config.query_threads or os.cpu_count() or 1,
+                "memory_limit": f"{config.query_memory_limit_bytes}B",
+                "temp_directory": str(scratch),
+                "max_temp_directory_size": f"{4 * config.query_memory_limit_bytes}B",
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "python_enable_replacements": False,
+            },
+        )
+        self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        migrate(self._connection)
+        self._connection.execute("SET GLOBAL enable_external_access = false")
+        self._connection.execute("SET GLOBAL lock_configuration = true")
+        self._writer = self._connection.cursor()
+        self._spaces_lock = threading.Lock()
+        self._spaces: set[str] = set()
+        self._budgets: dict[str, PathBudget] = {}
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A cursor for one query, to be used by one thread."""
+        return self._connection.cursor()
+
+    def close(self) -> None:
+        """Checkpoint and close."""
+        self._writer.close()
+        self._connection.close()
+
+    def ensure_space(self, space: str) -> None:
+        """Make the tables of a space, if they are not there."""
+        if space in self._spaces:
+            return
+        with self._spaces_lock, self._connection.cursor() as cursor:
+            cursor.execute(SPACE.format(schema=schema_for(space)))
+            self._spaces.add(space)
+
+    def positions(self) -> dict[str, Position]:
+        """How far each segment is loaded, by file name."""
+        rows = self._writer.execute('SELECT segment, "offset", sequence FROM novamesh.positions').fetchall()
+        return {segment: Position(offset, sequence) for segment, offset, sequence in rows}
+
+    def forget_positions(self, segments: Iterable[str]) -> None:
+        """The segments are deleted: their positions are of no use."""
+        self._writer.execute("DELETE FROM novamesh.positions WHERE list_contains(?::VARCHAR[], segment)", [[*segments]])
+
+    def totals(self) -> Loaded:
+        """Events loaded since the database was made."""
+        with self._connection.cursor() as cursor:
+            row = cursor.execute(
+                "SELECT coalesce(sum(stored), 0)::BIGINT, coalesce(sum(duplicates), 0)::BIGINT,"
+                " coalesce(sum(quarantined), 0)::BIGINT FROM novamesh.counters"
+            ).fetchone()
+        return Loaded(*row) if row else Loaded(0, 0, 0)
+
+    def load(self, units: list[Unit], positions: dict[str, Position]) -> Loaded:
+        """Store the events and the positions behind them, in one transaction.
+
+        What the database refuses goes to ``quarantine``, event by event. Raises ``duckdb.Error``
+        when the fault is not in an event; nothing is stored then.
+        """
+        for space in {unit.record.space for unit in units}:
+            self.ensure_space(space)
+        try:
+            return self._transaction(units, [], positions)
+        except POISON as error:
+            log.warning("a load was refused, looking for the event at fault", extra={"cause": str(error)})
+        faults = self._find_faults(units)
+        bad = {id(fault.unit.record): set[int]() for fault in faults}
+        for fault in faults:
+            bad[id(fault.unit.record)].update(range(fault.unit.first, fault.unit.last + 1))
+        good = [part for unit in units for part in _without(unit, bad.get(id(unit.record), set()))]
+        return self._transaction(good, faults, positions)
+
+    def prune_seen(self, now: datetime) -> None:
+        """Forget the ids whose window is over."""
+        for space in list(self._spaces):
+            self._writer.execute(f'DELETE FROM "{schema_for(space)}".seen WHERE "at" < ?', [now - self._window])
+
+    def _transaction(self, units: list[Unit], faults: list[Fault], positions: dict[str, Position]) -> Loaded:
+        total = Loaded(0, 0, 0)
+        self._writer.begin()
+        try:
+            for space in sorted({unit.record.space for unit in units + [fault.unit for fault in faults]}):
+                loaded = self._load_space(
+                    space,
+                    [unit for unit in units if unit.record.space == space],
+                    [fault for fault in faults if fault.unit.record.space == space],
+                )
+                total = Loaded(*(a + b for a, b in zip(total, loaded, strict=True)))
+            self._writer.executemany(
+                "INSERT OR REPLACE INTO novamesh.positions VALUES (?, ?, ?)",
+                [(name, *position) for name, position in positions.items()],
+            )
+            self._writer.commit()
+        except BaseException:
+            self._roll_back()
+            raise
+        for budget in self._budgets.values():
+            budget.commit()
+        return total
+
+    def _roll_back(self) -> None:
+        for budget in self._budgets.values():
+            budget.roll_back()
+        try:
+            self._writer.rollback()
+        except duckdb.Error as error:
+            log.debug("nothing to roll back", extra={"cause": str(error)})
+
+    def _load_space(self, space: str, units: list[Unit], faults: list[Fault]) -> Loaded:
+        schema = schema_for(space)
+        sent = sum(unit.size for unit in units)
+        units = self._drop_seen_batches(schema, units)
+        stored = self._insert(space, schema, units) if units else 0
+        quarantined = sum(fault.unit.size for fault in faults)
+        self._quarantine(schema, faults)
+        loaded = Loaded(stored, sent - stored, quarantined)
+        self._writer.execute(
+            "INSERT INTO novamesh.counters VALUES (?, ?, ?, ?) ON CONFLICT (space) DO UPDATE SET"
+            " stored = stored + excluded.stored, duplicates = duplicates + excluded.duplicates,"
+            " quarantined = quarantined + excluded.quarantined",
+            [space, *loaded],
+        )
+        return loaded
+
+    def _drop_seen_batches(self, schema: str, units: list[Unit]) -> list[Unit]:
+        """Leave out the records whose Idempotency-Key was seen in the window, and note the new ones."""
+        if not any(unit.record.key for unit in units):
+            return units
+        keyed = {_batch_key(unit.record.key): unit.record.at for unit in units if unit.record.key}
+        rows = self._writer.execute(
+            f'SELECT key::VARCHAR, max("at") FROM "{schema}".seen WHERE list_contains(?::UUID[], key) GROUP BY 1',
+            [[*keyed]],
+        ).fetchall()
+        seen: dict[str, datetime] = dict(rows)
+        owners: dict[str, int] = {}
+        kept, fresh = [], []
+        for unit in units:
+            key = _batch_key(unit.record.key) if unit.record.key else None
+            if key is not None:
+                received = _time(unit.record.at)
+                # Parts of one record (see Unit) share its key and are not each other's duplicates.
+                if owners.get(key, id(unit.record)) != id(unit.record):
+                    continue
+                if key in seen and seen[key] >= received - self._window:
+                    continue
+                if key not in owners:
+                    owners[key] = id(unit.record)
+                    fresh.append((key, received))
+            kept.append(unit)
+        if fresh:
+            self._writer.executemany(f'INSERT INTO "{schema}".seen VALUES (?, ?)', fresh)
+        return kept
+
+    def _insert(self, space: str, schema: str, units: list[Unit]) -> int:
+        self._stage(units)
+        self._drop_seen_events(schema)
+        budget = self._budget(space)
+        plain = plain_condition(self._writer, "staged", budget)
+        if budget.admitted:
+            self._writer.executemany("INSERT INTO novamesh.paths VALUES (?, ?)", [(space, p) for p in budget.admitted])
+        condition, parameters = plain or ("false", [])
+        stored = 0
+        shredded = _COLUMNS.format("properties::VARIANT", "context::VARIANT")
+        for table, columns, where in (
+            ("events_shredded", shredded, f"NOT ({condition})"),
+            ("events_plain", _COLUMNS.format("properties", "context"), condition),
+        ):
+            if where == "false":
+                continue
+            # A condition on a JSON column that is NULL is NULL, and such a row has no paths.
+            where = f"coalesce({where}, {table == 'events_shredded'})"
+            row = self._writer.execute(
+                f'INSERT INTO "{schema}".{table} SELECT {columns} FROM staged WHERE {where}', parameters
+            ).fetchone()
+            stored += int(row[0]) if row else 0
+        return stored
+
+    def _stage(self, units: list[Unit]) -> None:
+        records = [unit.record for unit in units]
+        self._writer.execute(
+            _STAGE,
+            [
+                [record.batch for record in records],
+                [record.named for record in records],
+                [record.at for record in records],
+                [unit.first for unit in units],
+                [unit.last for unit in units],
+                [unit.events for unit in units],
+            ],
+        )
+
+    def _drop_seen_events(self, schema: str) -> None:
+        """Of events with the same client id keep the first, if none was seen in the window."""
+        row = self._writer.execute("SELECT count(client_id) FROM staged").fetchone()
+        if not row or not row[0]:
+            return
+        self._writer.execute(
+            f"""
+            DELETE FROM staged WHERE client_id IS NOT NULL AND rowid NOT IN (
+                SELECT min(s.rowid) FROM staged s WHERE client_id IS NOT NULL AND NOT EXISTS (
+                    SELECT 1 FROM "{schema}".seen
+                    WHERE key = {_KEY} AND "at" >= s.received_at - ?::INTERVAL)
+                GROUP BY client_id)
+            """,
+            [self._window],
+        )
+        self._writer.execute(
+            f'INSERT INTO "{schema}".seen SELECT {_KEY}, received_at FROM staged WHERE client_id IS NOT NULL'
+        )
+
+    def _budget(self, space: str) -> PathBudget:
+        if space not in self._budgets:
+            rows = self._writer.execute("SELECT path FROM novamesh.paths WHERE space = ?", [space]).fetchall()
+            self._budgets[space] = PathBudget((path for (path,) in rows), self._max_paths)
+        return self._budgets[space]
+
+    def _quarantine(self, schema: str, faults: list[Fault]) -> None:
+        now = datetime.now(UTC).replace(tzinfo=None)
+        rows = [
+            (_time(f.unit.record.at), f.unit.record.batch_id, f.unit.first, f.unit.size, f.reason, _body(f.unit), now)
+            for f in faults
+        ]
+        if rows:
+            self._writer.executemany(f'INSERT INTO "{schema}".quarantine VALUES (?, ?, ?, ?, ?, ?, ?)', rows)
+
+    def _find_faults(self, units: list[Unit]) -> list[Fault]:
+        """The units the database refuses, each as small as can be told apart."""
+        reason = self._try(units)
+        if reason is None:
+            return []
+        if len(units) > 1:
+            middle = len(units) // 2
+            return self._find_faults(units[:middle]) + self._find_faults(units[middle:])
+        unit = units[0]
+        if unit.size == 1 or not _is_array(unit):
+            return [Fault(unit, reason)]
+        middle = (unit.first + unit.last) // 2
+        return self._find_faults([unit._replace(last=middle)]) + self._find_faults([unit._replace(first=middle + 1)])
+
+    def _try(self, units: list[Unit]) -> str | None:
+        """Why the database refuses these units, or None; nothing is stored."""
+        self._writer.begin()
+        try:
+            for space in {unit.record.space for unit in units}:
+                self._insert(space, schema_for(space), [u for u in units if u.record.space == space])
+        except POISON as error:
+            return str(error).splitlines()[0]
+        finally:
+            self._roll_back()
+        return None
+
+
+def _time(us: int) -> datetime:
+    return datetime.fromtimestamp(us / 1_000_000, UTC).replace(tzinfo=None)
+
+
+def _batch_key(key: str) -> str:
+    return str(UUID(bytes=hashlib.md5(b"b" + key.encode(), usedforsecurity=False).digest()))
+
+
+def _without(unit: Unit, bad: set[int]) -> list[Unit]:
+    """The parts of a unit that are left when the events ``bad`` are taken out."""
+    parts: list[Unit] = []
+    for place in range(unit.first, unit.last + 1):
+        if place in bad:
+            continue
+        if parts and parts[-1].last == place - 1:
+            parts[-1] = parts[-1]._replace(last=place)
+        else:
+            parts.append(unit._replace(first=place, last=place))
+    return parts
+
+
+def _is_array(unit: Unit) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(unit.events), list)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+
+
+def _body(unit: Unit) -> str:
+    """The event's own text where it can be told apart, else the whole record's."""
+    try:
+        parts = msgspec.json.decode(unit.events, type=list[msgspec.Raw])
+    except (msgspec.MsgspecError, RecursionError):
+        return unit.events
+    return bytes(parts[unit.first]).decode() if unit.size == 1 and unit.first < len(parts) else unit.events

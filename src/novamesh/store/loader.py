@@ -1,0 +1,180 @@
+"""The loader: follows all spool segments and brings what is in them into the database.
+
+One step gathers whole frames from every segment, hands them to the database together with the
+positions behind them, and deletes the segments that are finished. If the process dies anywhere
+in a step, the positions say where to go on.
+"""
+
+import logging
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+
+from novamesh.event.record import RecordError, decode
+from novamesh.spool.frame import Frame
+from novamesh.spool.reader import Position, SegmentReader
+from novamesh.spool.repair import QUARANTINE, SpoolDamage, set_aside
+from novamesh.spool.segment import list_segments, remove
+from novamesh.store.duckdb import Database, Loaded, Unit
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.05
+# Large enough that a load's fixed cost does not count, small enough that the events of one load
+# are seen well within a second.
+LOAD_BYTES = 12 * 1024 * 1024
+PRUNE_INTERVAL_S = 300
+RETRY_S = 1.0
+
+
+class Progress(NamedTuple):
+    """What is still to be loaded: bytes in the spool, and the age in seconds of the oldest of it."""
+
+    backlog_bytes: int
+    lag_s: float
+
+
+class Loader:
+    """Loads one node's spool. ``run`` is for a thread of its own; ``step`` is one round."""
+
+    def __init__(self, database: Database, spool: Path, node_id: bytes) -> None:
+        self._database = database
+        self._spool = spool
+        self._node_id = node_id
+        self._positions = database.positions()
+        self._readers: dict[Path, SegmentReader] = {}
+        self._pruned_at = time.monotonic()
+        self._behind_since: float | None = None
+        self.error: str | None = None
+        self.loaded = database.totals()
+
+    def run(self, stopping: threading.Event) -> None:
+        """Load until ``stopping`` is set, then until nothing is left.
+
+        Ends with ``duckdb.FatalException`` when the database has given up; other faults of disk
+        or database are reported in ``error`` and tried again.
+        """
+        while True:
+            last = stopping.is_set()
+            try:
+                loaded = self.step()
+                self.error = None
+            except duckdb.FatalException:
+                raise
+            except (duckdb.Error, OSError) as error:
+                self.error = str(error).splitlines()[0]
+                log.error("loading failed, will try again", extra={"cause": self.error})
+                if last:
+                    return
+                stopping.wait(RETRY_S)
+                continue
+            if not loaded:
+                if last:
+                    return
+                stopping.wait(POLL_S)
+
+    def step(self) -> bool:
+        """One round. Returns whether there was anything to load."""
+        self._prune()
+        self._open_segments()
+        units: list[Unit] = []
+        positions: dict[str, Position] = {}
+        for reader in list(self._readers.values()):
+            frames = self._read(reader)
+            if frames:
+                units += self._units(reader, frames)
+            if reader.path in self._readers:
+                positions[reader.path.name] = reader.position
+        try:
+            if units:
+                self._add(self._database.load(units, positions))
+        except BaseException:
+            self._rewind()
+            raise
+        self._positions.update(positions)
+        self._delete_finished()
+        self._behind_since = (self._behind_since or units[0].record.at / 1e6) if units else None
+        return bool(units)
+
+    def progress(self, now: float) -> Progress:
+        """How far behind the loader is. May be called from another thread."""
+        backlog = 0
+        for path in list_segments(self._spool):
+            loaded = self._positions.get(path.name, Position()).offset
+            try:
+                backlog += max(0, path.stat().st_size - loaded)
+            except FileNotFoundError:
+                continue
+        since = self._behind_since
+        return Progress(backlog, max(0.0, now - since) if since is not None else 0.0)
+
+    def damaged(self) -> int:
+        """Segments in quarantine."""
+        directory = self._spool / QUARANTINE
+        return len(list_segments(directory)) if directory.exists() else 0
+
+    def close(self) -> None:
+        """Close all segments."""
+        for reader in self._readers.values():
+            reader.close()
+        self._readers.clear()
+
+    def _open_segments(self) -> None:
+        for path in list_segments(self._spool):
+            if path in self._readers:
+                continue
+            try:
+                position = self._positions.get(path.name, Position())
+                self._readers[path] = SegmentReader(path, self._node_id, position)
+            except SpoolDamage as damage:
+                set_aside(damage)
+
+    def _read(self, reader: SegmentReader) -> list[Frame]:
+        try:
+            return reader.read(LOAD_BYTES // len(self._readers))
+        except SpoolDamage as damage:
+            self._set_aside(reader, damage)
+            return []
+
+    def _units(self, reader: SegmentReader, frames: list[Frame]) -> list[Unit]:
+        units = []
+        for frame in frames:
+            try:
+                record, events = decode(frame.payload)
+                units.append(Unit(record, events.decode(), 0, record.n - 1))
+            except (RecordError, UnicodeDecodeError) as error:
+                # Its checksum is right, so it was written like this: by a newer version, or wrongly.
+                self._set_aside(reader, SpoolDamage(reader.path, frame.end - len(frame.payload), str(error)))
+                break
+        return units
+
+    def _set_aside(self, reader: SegmentReader, damage: SpoolDamage) -> None:
+        del self._readers[reader.path]
+        reader.close()
+        set_aside(damage)
+
+    def _rewind(self) -> None:
+        """Nothing of this round was stored: read it again, from the positions that are."""
+        self.close()
+
+    def _add(self, loaded: Loaded) -> None:
+        self.loaded = Loaded(*(a + b for a, b in zip(self.loaded, loaded, strict=True)))
+
+    def _delete_finished(self) -> None:
+        finished = [reader for reader in self._readers.values() if reader.finished]
+        for reader in finished:
+            del self._readers[reader.path]
+            reader.close()
+            remove(reader.path)
+            self._positions.pop(reader.path.name, None)
+        if finished:
+            self._database.forget_positions([reader.path.name for reader in finished])
+
+    def _prune(self) -> None:
+        if time.monotonic() - self._pruned_at >= PRUNE_INTERVAL_S:
+            self._pruned_at = time.monotonic()
+            self._database.prune_seen(datetime.now(UTC).replace(tzinfo=None))

@@ -1,0 +1,114 @@
+"""The store process: ``python -m novamesh.store.process``, started by the node's supervisor.
+
+Its settings come as JSON on standard input, which stays open as long as the supervisor lives:
+when it closes, the process ends. On SIGTERM it loads what is left in the spool, then ends.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+
+import duckdb
+import msgspec
+
+from novamesh.config import Config
+from novamesh.datadir import DataDirectory
+from novamesh.errors import StartError
+from novamesh.logs import configure
+from novamesh.store.contract import EXIT_REFUSED, SOCKET_NAME, StoreStatus
+from novamesh.store.duckdb import Database
+from novamesh.store.loader import Loader
+from novamesh.store.queries import QueryServer
+
+log = logging.getLogger(__name__)
+
+EXIT_DATABASE = 71
+
+
+class StoreProcess:
+    """Database, loader and query server of one node."""
+
+    def __init__(self, config: Config) -> None:
+        directory = DataDirectory(config.data_path)
+        self._stopping = threading.Event()
+        self._database = Database(config)
+        self._loader = Loader(self._database, directory.spool, directory.node_id())
+        self._queries = QueryServer(
+            self._database,
+            directory.run / SOCKET_NAME,
+            self._status,
+            config.query_time_limit_ms / 1000,
+            config.query_max_concurrent,
+        )
+
+    def run(self) -> None:
+        """Serve until told to stop. Raises ``duckdb.FatalException``."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+        threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
+        self._queries.start()
+        log.info("store is ready")
+        try:
+            self._loader.run(self._stopping)
+        finally:
+            self._queries.close()
+        self._loader.close()
+        self._database.close()
+        log.info("store has stopped")
+
+    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self._stopping.set()
+
+    def _status(self) -> StoreStatus:
+        progress = self._loader.progress(time.time())
+        loaded = self._loader.loaded
+        return StoreStatus(
+            backlog_bytes=progress.backlog_bytes,
+            lag_s=progress.lag_s,
+            damaged=self._loader.damaged(),
+            stored=loaded.stored,
+            duplicates=loaded.duplicates,
+            quarantined=loaded.quarantined,
+            loader_error=self._loader.error,
+        )
+
+
+def _end_with_parent() -> None:
+    """End this process when the supervisor is gone: the pipe it holds is at its end then."""
+    os.read(sys.stdin.fileno(), 1)
+    log.error("the supervisor is gone, the store ends")
+    os._exit(1)
+
+
+def _read_line(descriptor: int) -> bytes:
+    """The first line, and not a byte more: what follows is watched for its end."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(descriptor, 1)
+        if not byte:
+            break
+        line += byte
+    return line
+
+
+def main() -> int:
+    """Run the store. Returns the exit status."""
+    config = msgspec.json.decode(_read_line(sys.stdin.fileno()), type=Config)
+    configure(config.log_level)
+    try:
+        StoreProcess(config).run()
+    except StartError as error:
+        log.error(str(error))
+        return EXIT_REFUSED
+    except duckdb.Error as error:
+        log.error("the database failed", extra={"cause": str(error).splitlines()[0]})
+        return EXIT_DATABASE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

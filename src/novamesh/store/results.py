@@ -1,0 +1,175 @@
+"""Rows as bytes of a response: JSON, NDJSON or CSV, chunk by chunk.
+
+Values are turned into their documented form in DuckDB (see :func:`presented`), so that what
+is left to do in Python is native too.
+"""
+
+import csv
+import io
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+Row = Sequence[Any]
+
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+# Types whose values Python and JSON show as they are.
+_PLAIN = frozenset(
+    "BOOLEAN TINYINT SMALLINT INTEGER BIGINT HUGEINT UTINYINT USMALLINT UINTEGER UBIGINT UHUGEINT"
+    " DOUBLE VARCHAR".split()
+)
+
+
+def presented(sql: str, types: Sequence[str]) -> str:
+    """The query whose columns, ``c0`` to ``cN``, hold the values in the form a client gets.
+
+    Timestamps are ISO 8601 in UTC with ``Z``; dates ISO 8601; intervals, UUIDs, bits and times
+    are text; a blob is base64; VARIANT, JSON, lists, structs and maps are JSON.
+    """
+    columns = ", ".join(f"{_form(kind).format(f'c{n}')} AS c{n}" for n, kind in enumerate(types))
+    names = ", ".join(f"c{n}" for n in range(len(types)))
+    return f"SELECT {columns} FROM ({sql}) AS result({names})"
+
+
+def _form(kind: str) -> str:
+    if kind in _PLAIN or kind.startswith("DECIMAL"):
+        return "{0}"
+    if kind.startswith("TIMESTAMP") and not kind.endswith("]"):
+        zoned = "{0}" if "TIME ZONE" not in kind else "timezone('UTC', {0})"
+        return f"replace({zoned}::VARCHAR, ' ', 'T') || 'Z'"
+    if is_json(kind):
+        return "to_json({0})::VARCHAR"
+    if kind == "FLOAT":
+        return "{0}::VARCHAR::DOUBLE"
+    return "to_base64({0})" if kind == "BLOB" else "{0}::VARCHAR"
+
+
+def is_json(kind: str) -> bool:
+    """Whether a column's values are JSON documents."""
+    return kind in ("VARIANT", "JSON") or kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION"))
+
+
+class ResultEncoder(ABC):
+    """Encodes one result. ``types`` are DuckDB's names; rows are those of :func:`presented`."""
+
+    def __init__(self, columns: list[str], types: list[str]) -> None:
+        self.columns = columns
+        self.types = types
+        self._json = [n for n, kind in enumerate(types) if is_json(kind)]
+
+    def meta(self, elapsed_ms: int, rows: int, truncated: bool) -> dict[str, Any]:
+        return {"elapsed_ms": elapsed_ms, "rows": rows, "truncated": truncated, "types": self.types}
+
+    def _with_json(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Rows whose JSON documents go into the output as they are."""
+        if not self._json:
+            return rows
+        changed = []
+        for row in rows:
+            values = list(row)
+            for n in self._json:
+                if values[n] is not None:
+                    values[n] = msgspec.Raw(values[n].encode())
+            changed.append(values)
+        return changed
+
+    @abstractmethod
+    def head(self) -> bytes:
+        """What comes before the first row."""
+
+    @abstractmethod
+    def rows(self, rows: Sequence[Row], first: bool) -> bytes:
+        """Some rows, at least one; ``first`` says whether any came before."""
+
+    @abstractmethod
+    def end(self, meta: dict[str, Any]) -> bytes:
+        """What comes after the last row."""
+
+    @abstractmethod
+    def error(self, code: str, message: str) -> bytes | None:
+        """How a result ends that failed midway; None if this format cannot say it."""
+
+
+class JsonResult(ResultEncoder):
+    """One JSON document, a row a line."""
+
+    def head(self) -> bytes:
+        return b'{"columns": %s, "rows": [\n' % _encoder.encode(self.columns)
+
+    def rows(self, rows: Sequence[Row], first: bool) -> bytes:
+        # Encoded JSON has no newline inside a line, so the separators can be told by it.
+        lines = _encoder.encode_lines(self._with_json(rows)).rstrip(b"\n").replace(b"\n", b",\n")
+        return lines if first else b",\n" + lines
+
+    def end(self, meta: dict[str, Any]) -> bytes:
+        return b'\n], "meta": %s}\n' % _encoder.encode(meta)
+
+    def error(self, code: str, message: str) -> bytes:
+        return b'\n], "error": %s, "message": %s}\n' % (_encoder.encode(code), _encoder.encode(message))
+
+
+class NdjsonResult(ResultEncoder):
+    """A JSON object a row, and a last line that says how it ended."""
+
+    def __init__(self, columns: list[str], types: list[str]) -> None:
+        super().__init__(columns, types)
+        self._keys = _distinct(columns)
+
+    def head(self) -> bytes:
+        return b""
+
+    def rows(self, rows: Sequence[Row], first: bool) -> bytes:
+        return _encoder.encode_lines([dict(zip(self._keys, row, strict=True)) for row in self._with_json(rows)])
+
+    def end(self, meta: dict[str, Any]) -> bytes:
+        return _encoder.encode_lines([{"meta": meta}])
+
+    def error(self, code: str, message: str) -> bytes:
+        return _encoder.encode_lines([{"error": code, "message": message}])
+
+
+class CsvResult(ResultEncoder):
+    """RFC 4180 with a header line. NULL is an empty field. A failed result is cut off."""
+
+    def head(self) -> bytes:
+        return _csv([self.columns])
+
+    def rows(self, rows: Sequence[Row], first: bool) -> bytes:
+        return _csv([[_csv_value(value) for value in row] for row in rows])
+
+    def end(self, meta: dict[str, Any]) -> bytes:
+        return b""
+
+    def error(self, code: str, message: str) -> None:
+        return None
+
+
+ENCODERS: dict[str, type[ResultEncoder]] = {"json": JsonResult, "ndjson": NdjsonResult, "csv": CsvResult}
+
+
+def _csv(rows: Sequence[Row]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
+
+
+def _csv_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Names of which no two are equal: an object's keys. The second ``count`` is ``count_1``."""
+    taken: dict[str, None] = {}
+    for name in names:
+        key, n = name, 0
+        while key in taken:
+            n += 1
+            key = f"{name}_{n}"
+        taken[key] = None
+    return list(taken)

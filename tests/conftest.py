@@ -1,0 +1,37 @@
+"""Fixtures: one node shared by the tests that only send and ask, and a maker of nodes for the others."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import RunningNode
+
+
+@pytest.fixture(scope="session")
+def shared_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
+    """A node for tests that do not mind what others have stored."""
+    node = RunningNode(tmp_path_factory.mktemp("shared") / "data", workers=1)
+    yield node
+    node.kill()
+
+
+@pytest.fixture
+def make_node(tmp_path: Path) -> Iterator[Callable[..., RunningNode]]:
+    """Starts nodes with settings of one's own on ``tmp_path/data``; all are gone after the test."""
+    nodes: list[RunningNode] = []
+
+    def make(**settings: object) -> RunningNode:
+        node = RunningNode(tmp_path / "data", **settings)
+        nodes.append(node)
+        return node
+
+    yield make
+    for node in nodes:
+        node.kill()
+
+
+@pytest.fixture
+def node(make_node: Callable[..., RunningNode]) -> RunningNode:
+    """A fresh node of the test's own."""
+    return make_node()

@@ -1,0 +1,218 @@
+"""Real nodes for tests: started as a user starts them, on a free port, in a process group of their own."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+Result = TypeVar("Result")
+
+# A deadline, not an expectation: tests wait for a condition and fail only when it never comes.
+DEADLINE_S = 60.0
+
+
+def wait_for(
+    condition: Callable[[], Result | None], deadline_s: float = DEADLINE_S, what: str = "the condition"
+) -> Result:
+    """The first truthy value of ``condition``; AssertionError after the deadline."""
+    end = time.monotonic() + deadline_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not come within {deadline_s} s")
+        time.sleep(0.02)
+
+
+class RunningNode:
+    """``novamesh serve`` as a process. ``settings`` become flags; stopping leaves the data directory."""
+
+    def __init__(self, data_dir: Path, **settings: object) -> None:
+        self.data_dir = data_dir
+        self.settings = {"port": 0, "disk_reserve_bytes": 0, "log_level": "warning", **settings}
+        self.key = ""
+        self._log: list[str] = []
+        self._start()
+
+    def _start(self) -> None:
+        flags = [f"--{name.replace('_', '-')}={value}" for name, value in self.settings.items()]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "novamesh.cli", "serve", f"--data-dir={self.data_dir}", *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env=clean_environment(),
+        )
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        self._reader = threading.Thread(target=self._keep_log, args=(self.process.stderr,), daemon=True)
+        self._reader.start()
+        self.url = self._read_announcement()
+        wait_for(self._answers, what=f"an answer of the node\n{self.log}")
+
+    def _read_announcement(self) -> str:
+        url = ""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if found := re.search(r"takes events at (\S+)", line):
+                url = found[1]
+            if found := re.search(r"Bearer (nm_\w+)", line):
+                self.key = found[1]
+            if "/v1/query" in line:
+                return url
+        self._reader.join(10)
+        raise AssertionError(f"the node did not start:\n{self.log}")
+
+    def _keep_log(self, stream: Any) -> None:
+        for line in stream:
+            self._log.append(line)
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, f"the node ended:\n{self.log}"
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(self.url + "/v1/health").status_code == 200
+        return False
+
+    @property
+    def log(self) -> str:
+        """What the node wrote to standard error."""
+        return "".join(self._log)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"}
+
+    def client(self, **options: Any) -> httpx.Client:
+        """A client with this node's address and key."""
+        return httpx.Client(base_url=self.url, headers=self.headers, timeout=DEADLINE_S, **options)
+
+    def post(self, path: str, body: object, headers: Mapping[str, str] | None = None) -> httpx.Response:
+        """POST JSON (or bytes as they are) with the key."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        all_headers = {**self.headers, "Content-Type": "application/json", **(headers or {})}
+        return httpx.post(self.url + path, content=content, headers=all_headers, timeout=DEADLINE_S)
+
+    def query(self, sql: str, **parameters: str | int) -> httpx.Response:
+        """GET /v1/query."""
+        return httpx.get(
+            self.url + "/v1/query", params={"q": sql, **parameters}, headers=self.headers, timeout=DEADLINE_S
+        )
+
+    def rows(self, sql: str, **parameters: str | int) -> list[list[Any]]:
+        """The rows of a query that must succeed, waiting while the store is restarting."""
+        answer = wait_for(lambda: _unless_503(self.query(sql, **parameters)), what="the store")
+        assert answer.status_code == 200, answer.text
+        rows: list[list[Any]] = answer.json()["rows"]
+        return rows
+
+    def count(self) -> int:
+        """Events stored."""
+        return int(self.rows("SELECT count(*) FROM events")[0][0])
+
+    def wait_for_count(self, expected: int) -> None:
+        """Wait until exactly this many events are stored; fail at once if there are more."""
+
+        def stored() -> bool:
+            count = self.count()
+            assert count <= expected, f"{count} events stored, {expected} were sent"
+            return count == expected
+
+        wait_for(stored, what=f"{expected} stored events\n{self.log}")
+
+    def settle(self) -> None:
+        """Wait until all that was sent before is stored. For nodes with one edge worker: it keeps the order."""
+        marker = f"settled-{uuid.uuid4().hex}"
+        assert self.post("/v1/ingest", {"event": "settle", "user_id": marker}).status_code == 202
+        wait_for(lambda: self.rows(f"SELECT 1 FROM events WHERE user_id = '{marker}'"), what="the marker")
+
+    def children(self) -> dict[str, list[int]]:
+        """Process ids of the node's children: ``store`` and ``edge``."""
+        found: dict[str, list[int]] = {"store": [], "edge": []}
+        for pid, command in _processes_of_group(self.process.pid):
+            if "novamesh.store.process" in command:
+                found["store"].append(pid)
+            elif "spawn_main" in command:
+                found["edge"].append(pid)
+        return found
+
+    def stop(self) -> int:
+        """SIGTERM and wait. Returns the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(DEADLINE_S)
+        self._reap()
+        return status
+
+    def kill(self) -> None:
+        """SIGKILL to every process of the node."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        wait_for(lambda: not _processes_of_group(self.process.pid), what="the end of all processes")
+        self._reap()
+
+    def restart(self) -> None:
+        """Start again on the same data directory."""
+        self._start()
+
+    def _reap(self) -> None:
+        self._reader.join(DEADLINE_S)
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def clean_environment() -> dict[str, str]:
+    """This environment without settings of a node."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("NOVAMESH_")}
+
+
+def run_cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """A command of novamesh, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "novamesh.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        env=clean_environment(),
+        check=False,
+    )
+
+
+@contextlib.contextmanager
+def running_node(data_dir: Path, **settings: object) -> Iterator[RunningNode]:
+    """A node that is gone, with all its processes, when the block ends."""
+    node = RunningNode(data_dir, **settings)
+    try:
+        yield node
+    finally:
+        node.kill()
+
+
+def _unless_503(answer: httpx.Response) -> httpx.Response | None:
+    return None if answer.status_code == 503 else answer
+
+
+def _processes_of_group(group: int) -> list[tuple[int, str]]:
+    """Live processes of a process group, from /proc."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            state, _, pgrp = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+            if int(pgrp) == group and state != "Z":
+                found.append((int(entry.name), (entry / "cmdline").read_text().replace("\0", " ")))
+    return found
