@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 from granian.constants import Interfaces, Loops
 from granian.http import HTTP1Settings
+from granian.log import LogLevels
 from granian.server.mp import MPServer
 
 from novamesh.config import Config
@@ -204,6 +205,7 @@ def make_server(config: Config) -> MPServer:
         backlog=BACKLOG,
         backpressure=BACKLOG,
         http1_settings=HTTP1Settings(header_read_timeout=config.header_timeout_ms),
+        log_level=LogLevels.warning,
         log_dictconfig=dict_config(config.log_level),
         respawn_failed_workers=True,
         workers_kill_timeout=config.stop_timeout_s,

@@ -57,6 +57,8 @@ DENY = [
     "SELECT * FROM (PIVOT events ON event USING count(*))",
     "SELECT * FROM (DESCRIBE events)",
     "SELECT event FROM events FOR UPDATE",
+    "FROM events |> SELECT event",
+    "SELECT lower(event AS e) FROM events",
     # tables
     "SELECT * FROM internal.api_keys",
     "SELECT * FROM main.events",

@@ -173,6 +173,12 @@ WHERE = [
     ("abs(properties.n) = 5", "1"),
     ("greatest(properties.n, 50) = 50", "1245" + "6"),
     ("properties.n + properties.k = 6", "1"),
+    ("coalesce(properties -> 'k', 0) = 1", "123"),
+    ("if(properties -> 'k' = 1, true, false)", "123"),
+    ("properties.tags = ['x', 'y']", "1"),
+    ("properties['t' || 'ags'] IS NOT NULL", "123"),
+    ("properties.at::VARCHAR LIKE '2026-01%'", "12"),
+    ("properties.k = '1' AND properties.s IN ('a', 'b')", "12"),
 ]
 
 
@@ -230,7 +236,11 @@ SELECT = [
     ("properties.at::DATE AS d, count() FROM events GROUP BY d ORDER BY d", [["2026-01-02", 2], ["2026-03-01", 1], [None, 3]]),
     ("properties.s FROM events GROUP BY 1 HAVING sum(properties.n) > 50", [["c"]]),
     ("properties.k, sum(count(*)) OVER (ORDER BY properties.k) FROM events WHERE user_id <> '3' GROUP BY properties.k ORDER BY 1", [[1, 2], [2, 3], ["x", 4], [None, 5]]),
+    ("properties.s, length(properties.s), count() FROM events GROUP BY ALL ORDER BY 1 LIMIT 2", [["9", 1, 1], [10, 2, 1]]),
+    ("properties.o.a.b, count() FROM events GROUP BY properties.o ORDER BY 2 LIMIT 1", [[7, 1]]),
+    ("s, count() FROM (SELECT properties.s AS s FROM events) GROUP BY s ORDER BY s LIMIT 1", [["9", 1]]),
     # distinct
+    ("DISTINCT 'x' AS x, properties.ok FROM events ORDER BY 2 LIMIT 1", [["x", False]]),
     ("count(*) FROM (SELECT DISTINCT properties.k FROM events)", [[4]]),
     ("DISTINCT properties.s FROM events ORDER BY 1 DESC", [["c"], ["b"], ["a"], [10], ["9"], [None]]),
     ("DISTINCT event, properties.ok FROM events ORDER BY ALL", [["v", False], ["v", True], ["v", None]]),
@@ -304,6 +314,31 @@ def approximately(value: Any) -> Any:
     if isinstance(value, list):
         return [approximately(part) for part in value]
     return pytest.approx(value, abs=1e-9) if isinstance(value, float) else value
+
+
+@pytest.mark.parametrize("careful", [False, True], ids=["", "careful"])
+@pytest.mark.parametrize(
+    ("condition", "value", "expected"),
+    [
+        ("properties.k = $x", 1, "123"),
+        ("properties.k = $x", "1", "123"),
+        ("properties.k = $x", 1.0, "123"),
+        ("properties.k IN ($x, 2)", 1, "1234"),
+        ("properties.n > $x", 6, "34"),
+        ("properties.n > $x", "6", "34"),
+        ("$x > properties.n", 6, "12"),
+        ("properties.at > $x", "2026-02", "3"),
+        ("properties.n BETWEEN $x AND 50", 6, "4"),
+        ("properties.ok = $x", True, "13"),
+        ("properties.s LIKE $x", "%b%", "1"),
+        ("user_id = $x", "2", "2"),
+    ],
+)
+def test_bound_value(
+    condition: str, value: Any, expected: str, careful: bool, engine: duckdb.DuckDBPyConnection
+) -> None:
+    sql = check(users(condition), schema="p1", limit=9, careful=careful).sql
+    assert engine.execute(sql, {"x": value}).fetchall() == [(list(expected),)]
 
 
 def test_now_is_plain_utc(engine: duckdb.DuckDBPyConnection) -> None:

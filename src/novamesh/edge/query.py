@@ -1,16 +1,20 @@
 """``GET /v1/query``: check the SQL, hand it to the store, pass its answer on as it comes."""
 
 import asyncio
+import logging
 from pathlib import Path
 
 from granian.rsgi import HTTPProtocol, Scope
 
 from novamesh.edge.client import ask
+from novamesh.edge.connection import cut
 from novamesh.edge.request import ClientGone, read_number, read_parameters
 from novamesh.edge.worker import Worker
-from novamesh.errors import InvalidParameter
+from novamesh.errors import InvalidParameter, RequestError
 from novamesh.sql.guard import check
 from novamesh.store.contract import FORMATS, QueryRequest, schema_for
+
+log = logging.getLogger(__name__)
 
 DEFAULT_LIMIT = 1000
 MAX_LIMIT = 50_000
@@ -27,7 +31,7 @@ async def query(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
     checked = check(values["q"], schema=schema_for(key.space), limit=limit)
     request = QueryRequest(space=key.space, sql=checked.sql, names=checked.names, format=kind, limit=limit)
     gone = asyncio.ensure_future(protocol.client_disconnect())
-    answer = asyncio.ensure_future(_answer(worker.socket, request, protocol))
+    answer = asyncio.ensure_future(_answer(worker.socket, request, scope, protocol))
     try:
         await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
@@ -40,13 +44,18 @@ async def query(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
     return 0
 
 
-async def _answer(path: Path, request: QueryRequest, protocol: HTTPProtocol) -> None:
+async def _answer(path: Path, request: QueryRequest, scope: Scope, protocol: HTTPProtocol) -> None:
     """Pass the store's answer on. Leaving this early cancels the query."""
     async with ask(path, request) as answer:
         await answer.message()  # the head: from here on the answer is a 200
         transport = protocol.response_stream(200, [("content-type", FORMATS[request.format])])
-        async for data in answer.data():
-            await transport.send_bytes(data)
+        try:
+            async for data in answer.data():
+                await transport.send_bytes(data)
+        except RequestError as error:
+            log.warning("an answer was cut off", extra={"code": error.code})
+            cut(scope.client)
+            raise ClientGone from None
 
 
 def _format(name: str | None, accept: str | None) -> str:

@@ -35,7 +35,7 @@ class SegmentHeader(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """One frame: its number, its payload and the offset just behind its padding."""
+    """One frame: its number, its payload and the offset, in what it was read from, just behind its padding."""
 
     sequence: int
     payload: bytes

@@ -55,14 +55,22 @@ class SegmentReader:
             raise SpoolDamage(self.path, 0, "the segment belongs to another node")
 
     def read(self, max_bytes: int) -> list[Frame]:
-        """Record frames that follow the position: none, or up to about ``max_bytes`` of them."""
+        """Record frames that follow the position: none, or up to about ``max_bytes`` of them.
+
+        Their ``end`` is an offset in the file.
+        """
         # In this order: a segment that has no writer any more does not grow.
         live = has_writer(self.path)
         end = read_mark(self.path) if live else os.fstat(self._descriptor).st_size
         frames: list[Frame] = []
         while self.position.offset < end and max_bytes > 0 and not self.finished:
             before = self.position.offset
-            frames += self._read_chunk(end, live)
+            try:
+                frames += self._read_chunk(end, live)
+            except SpoolDamage:
+                if frames:
+                    break  # hand over what is whole; the next read comes back to this
+                raise
             if self.position.offset == before:
                 break
             max_bytes -= self.position.offset - before
@@ -86,19 +94,27 @@ class SegmentReader:
             try:
                 frame = decode_frame(data, at, self.position.sequence + 1, end - start - at)
             except FrameError as error:
-                if frames:
-                    break  # hand over what is whole; the next read comes back to this
-                self._not_a_frame(start + at, str(error), live)
+                if not frames:
+                    self._not_a_frame(start + at, str(error), live)
                 break
             if frame is None:
                 break
+            if frame.payload == KIND_END and not live:
+                self._end(frames, start + frame.end, end)
+                break
             at = frame.end
-            if frame.payload == KIND_END:
-                self.finished = True
-            else:
-                frames.append(frame)
+            if frame.payload != KIND_END:
+                frames.append(frame._replace(end=start + frame.end))
             self.position = Position(start + at, frame.sequence)
         return frames
+
+    def _end(self, frames: list[Frame], offset: int, end: int) -> None:
+        if offset < end:
+            if not frames:
+                raise SpoolDamage(self.path, offset, "bytes follow the end of the segment")
+            return
+        self.finished = True
+        self.position = Position(offset, self.position.sequence + 1)
 
     def _not_a_frame(self, offset: int, cause: str, live: bool) -> None:
         if live:

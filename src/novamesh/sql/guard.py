@@ -139,6 +139,8 @@ def _verify_node(node: exp.Expr, *, ours: bool) -> None:
         _verify_call(node)
     elif isinstance(node, exp.Dot) and not isinstance(node.expression, exp.Identifier):
         raise QueryNotAllowed(f"Functions are called as {node.expression.name or 'f'}(x), without a dot before them")
+    elif isinstance(node, exp.Alias) and not isinstance(node.parent, (exp.Select, exp.Star)):
+        raise QueryNotAllowed(f"Only result columns and tables have aliases; remove AS {node.alias}")
     elif isinstance(node, exp.Identifier) and not node.name:
         raise InvalidQuery("A name may not be empty; the empty key is variant_extract(properties, '')")
     elif isinstance(node, exp.DataType):

@@ -20,6 +20,9 @@ _BITS: Final = (
     *(exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor, exp.BitwiseNot, exp.BitwiseLeftShift, exp.BitwiseRightShift),
 )
 _COMPARISONS: Final = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ)
+_ORDERINGS: Final = (exp.GT, exp.GTE, exp.LT, exp.LTE)
+_PARAMETERS: Final = (exp.Placeholder, exp.Parameter)
+_PLAIN: Final = Casts(careful=False)
 _TEXTUAL: Final = (
     *(exp.Like, exp.ILike, exp.Glob, exp.SimilarTo, exp.RegexpLike, exp.Escape, exp.StartsWith, exp.DPipe),
     *(exp.Collate, exp.Substring, exp.Trim, exp.StrPosition, exp.Overlay),
@@ -103,7 +106,7 @@ class Operands(ABC):
             return Kind.BOOL
         if isinstance(node, exp.Null):
             return Kind.NULL
-        if isinstance(node, (exp.Placeholder, exp.Parameter)):
+        if isinstance(node, _PARAMETERS):
             return Kind.PARAMETER
         return Kind.NUMBER if isinstance(node, exp.Literal) and not node.is_string else Kind.TEXT
 
@@ -160,11 +163,32 @@ class Operands(ABC):
         if isinstance(node.expression, (exp.Any, exp.All)):
             return self.compare_with_query(node, node.expression)
         kinds = [self.visit(node.this), self.visit(node.expression)]
-        ordered = isinstance(node, (exp.GT, exp.GTE, exp.LT, exp.LTE))
-        self.compare([node.this, node.expression], kinds, ordered=ordered)
+        ordered = isinstance(node, _ORDERINGS)
+        if ordered and Kind.PARAMETER in kinds and any(kind.is_variant for kind in kinds):
+            self.compare_with_parameter(node, kinds)
+        else:
+            self.compare([node.this, node.expression], kinds, ordered=ordered)
         return Kind.BOOL
 
+    def compare_with_parameter(self, node: exp.Expr, kinds: list[Kind]) -> None:
+        """``path > $value``, whose type is known only when it runs: by number if it is one, else as text."""
+        casts = [self.casts if kind.is_variant else _PLAIN for kind in kinds]
+        sides = [node.this, node.expression]
+        numbers = [one.number(side) for one, side in zip(casts, sides, strict=True)]
+        texts = [one.text(side) for one, side in zip(casts, sides, strict=True)]
+        value = numbers[kinds.index(Kind.PARAMETER)]
+        is_text = exp.Is(this=value.copy(), expression=exp.Null())
+        by_text = type(node)(this=texts[0], expression=texts[1])
+        by_number = type(node)(this=numbers[0], expression=numbers[1])
+        node.replace(exp.Case(ifs=[exp.If(this=is_text, true=by_text)], default=by_number))
+
     def visit_between(self, node: exp.Expr) -> Kind:
+        if isinstance(node.args["low"], _PARAMETERS) or isinstance(node.args["high"], _PARAMETERS):
+            low = exp.GTE(this=node.this.copy(), expression=node.args["low"].copy())
+            high = exp.LTE(this=node.this.copy(), expression=node.args["high"].copy())
+            holder = exp.Paren(this=exp.And(this=low, expression=high))
+            node.replace(holder)
+            return self.visit(holder.this)
         names = ("this", "low", "high")
         kinds = [self.visit(node.args[name]) for name in names]
         self.compare([node.args[name] for name in names], kinds, ordered=True)
@@ -205,7 +229,7 @@ class Operands(ABC):
         right = self.subquery(query)
         item = _only_item(query)
         if item is not None and (left.is_variant or right.is_variant):
-            self.compare([node.this, item], [left, right], ordered=isinstance(node, (exp.GT, exp.GTE, exp.LT, exp.LTE)))
+            self.compare([node.this, item], [left, right], ordered=isinstance(node, _ORDERINGS))
         return Kind.BOOL
 
     def compare(self, sides: list[exp.Expr], kinds: list[Kind], *, ordered: bool) -> None:
@@ -222,8 +246,8 @@ class Operands(ABC):
                 side.replace(cast(side))
             elif len(others) > 1 or kind == Kind.OTHER:
                 side.replace(exp.Cast(this=side.copy(), to=exp.DataType(this=exp.DType.TEXT, nested=False)))
-            elif kind == Kind.PARAMETER:  # DuckDB gives a bound value its own type
-                side.replace(cast(side))
+            elif kind == Kind.PARAMETER:  # DuckDB gives a bound value a type of its own
+                side.replace(_PLAIN.key(side))
 
     def compare_lists(self, sides: list[exp.Expr], kinds: list[Kind]) -> None:
         for side, kind in zip(sides, kinds, strict=True):
@@ -234,7 +258,7 @@ class Operands(ABC):
         if others == {Kind.NUMBER}:
             return self.casts.integer if any(_is_big(side) for side in sides) else self.casts.number
         if others == {Kind.PARAMETER}:
-            return self.casts.number if ordered else self.casts.key
+            return self.casts.key
         simple = {Kind.BOOL: self.casts.boolean, Kind.TIME: self.casts.time, Kind.INTERVAL: self.casts.interval}
         if len(others) == 1 and (only := next(iter(others))) in simple:
             return simple[only]

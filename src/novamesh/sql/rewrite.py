@@ -13,9 +13,8 @@ from sqlglot import exp
 
 from novamesh.sql import names
 from novamesh.sql.calls import CALLS_AND_OPERATORS, Calls, has_aggregate
+from novamesh.sql.columns import UNALIGNED, Columns, add, renamed, united
 from novamesh.sql.paths import Casts, Kind, boxed, call, stepped, unboxed
-
-Columns = dict[str, Kind]
 
 _BASE: Final[Columns] = dict.fromkeys(names.COLUMNS["events"], Kind.TEXT) | {
     "timestamp": Kind.TIME,
@@ -24,7 +23,6 @@ _BASE: Final[Columns] = dict.fromkeys(names.COLUMNS["events"], Kind.TEXT) | {
     "properties": Kind.DOCUMENT,
     "context": Kind.DOCUMENT,
 }
-_UNALIGNED: Final = "\0unaligned"  # among columns: their places are not known
 _SETS: Final = (exp.Cube, exp.Rollup, exp.GroupingSets)
 
 
@@ -73,8 +71,8 @@ class _Query(Calls):
             if with_.args.get("recursive") and isinstance(cte.this, exp.SetOperation):
                 left = cte.this.this
                 known = _Query(self.casts, dict(self.ctes), self).run(left.copy())
-                self.ctes[name] = _renamed(known, cte.args.get("alias"))
-            self.ctes[name] = _renamed(self.inner(cte.this), cte.args.get("alias"))
+                self.ctes[name] = renamed(known, cte.args.get("alias"))
+            self.ctes[name] = renamed(self.inner(cte.this), cte.args.get("alias"))
 
     def set_operation(self, query: exp.SetOperation) -> Columns:
         left, right = self.inner(query.this), self.inner(query.expression)
@@ -86,7 +84,7 @@ class _Query(Calls):
                 self.key_items(branch, kinds)
             merged = {name: Kind.TEXT if kind.is_variant else kind for name, kind in merged.items()}
         else:
-            merged.update({name: _united(*pair) for name, pair in zip(left, pairs, strict=False)})
+            merged.update({name: united(*pair) for name, pair in zip(left, pairs, strict=False)})
         self.sources = {"": merged}
         self.order(query.args.get("order"), leftmost(query))
         return merged
@@ -161,7 +159,7 @@ class _Query(Calls):
     def source(self, source: exp.Expr) -> None:
         columns = self.source_columns(source.this if isinstance(source, exp.Lateral) else source)
         alias = source.args.get("alias")
-        self.sources[source.alias_or_name.lower() or f"?{len(self.sources)}"] = _renamed(columns, alias)
+        self.sources[source.alias_or_name.lower() or f"?{len(self.sources)}"] = renamed(columns, alias)
         for join in source.args.get("joins") or []:
             self.source(join.this)
             if join.args.get("on") is not None:
@@ -191,7 +189,7 @@ class _Query(Calls):
         for place, item in enumerate(select.expressions):
             if item.is_star and not isinstance(item, exp.Alias):
                 for name, kind in self.star(item).items():
-                    _add(columns, name, kind)
+                    add(columns, name, kind)
                 continue
             name = item.name if isinstance(item, exp.Column) else ""
             kind = self.visit(item.unalias())
@@ -203,9 +201,9 @@ class _Query(Calls):
                 item.set("this", value)
             if item.alias:
                 self.items[item.alias.lower()] = (value, kind)
-            _add(columns, (item.alias or names.column_name(value)).lower(), kind)
+            add(columns, (item.alias or names.column_name(value)).lower(), kind)
             if names.is_star(item):
-                _add(columns, _UNALIGNED, Kind.OTHER)
+                add(columns, UNALIGNED, Kind.OTHER)
         return columns
 
     def star(self, item: exp.Expr) -> Columns:
@@ -215,11 +213,11 @@ class _Query(Calls):
         found: Columns = {}
         for name, columns in self.sources.items():
             for column, kind in columns.items() if table in ("", name) else ():
-                _add(found, column, kind)
+                add(found, column, kind)
             if not columns:
-                _add(found, _UNALIGNED, Kind.OTHER)
+                add(found, UNALIGNED, Kind.OTHER)
         if self.merges or any(item.args.get(change) for change in ("except_", "rename", "ilike")):
-            _add(found, _UNALIGNED, Kind.OTHER)
+            add(found, UNALIGNED, Kind.OTHER)
         if not table:
             item.meta["columns"] = found
         return found
@@ -268,7 +266,7 @@ class _Query(Calls):
             return
         found, kind = self.probe(path)
         form = self.casts.key(found, kind) if kind.is_variant else found
-        if form != path:  # an expression of paths: the same wherever it stands
+        if any(self.kind_of(part).is_variant for part in path.walk()):  # the same wherever it stands
             self.computed.append((path.copy(), form, Kind.TEXT if kind.is_variant else kind))
             key.replace(form.copy())
 
@@ -361,15 +359,18 @@ class _Query(Calls):
 
     def shown(self, key: exp.Expr, select: exp.Expr | None) -> exp.Expr:
         """What to order by, where the term names a result column. In an expression an input column hides an alias."""
+        found: exp.Expr = key
         if isinstance(key, exp.Literal) and select is not None:
             item = select.expressions[int(key.name) - 1]
-            if not item.alias or (self.items and self.lookup(item.alias) is not None):
-                return item.unalias().copy()
-            return exp.column(exp.to_identifier(item.alias, quoted=True))
-        if isinstance(key, exp.Column) and not key.table and self.lookup(key.name) is not None:
-            item: exp.Expr = self.items.get(key.name.lower(), (key, Kind.OTHER))[0]
-            return item.copy() if item is not key else key
-        return key
+            hidden = bool(self.items) and self.lookup(item.alias) is not None
+            if item.alias and not hidden and item.find(exp.Subquery) is None:
+                return exp.column(exp.to_identifier(item.alias, quoted=True))
+            found = item.unalias()
+        elif isinstance(key, exp.Column) and not key.table:
+            value = self.items.get(key.name.lower(), (key, Kind.OTHER))[0]
+            if self.lookup(key.name) is not None or value.find(exp.Subquery) is not None:
+                found = value
+        return found.copy()
 
     # -- names --------------------------------------------------------------------------------------------------------
 
@@ -464,33 +465,6 @@ class _Query(Calls):
             return self.visit(query)
         columns = self.inner(query)
         return next(iter(columns.values()), Kind.OTHER)
-
-
-def _add(columns: Columns, name: str, kind: Kind) -> None:
-    """Add a column; one whose name is there already keeps its place under a name nobody can write."""
-    while name in columns and name != _UNALIGNED:
-        name += "\0"
-    columns[name] = kind
-
-
-def _united(one: Kind, other: Kind) -> Kind:
-    """The kind of a column of UNION ALL. A VARIANT and JSON make JSON."""
-    if not one.is_variant and not other.is_variant:
-        return one
-    scalar = (Kind.BOOL, Kind.NULL, Kind.NUMBER, Kind.TEXT, Kind.TIME)
-    plain = all(kind.is_variant or kind in scalar for kind in (one, other))
-    return Kind.PATH if plain else Kind.OTHER
-
-
-def _renamed(columns: Columns, alias: exp.Expr | None) -> Columns:
-    """The columns under the names an alias gives them: ``t(a, b)``. By place, so only where places are known."""
-    renamed = [column.name.lower() for column in alias.args.get("columns") or []] if alias is not None else []
-    if not renamed:
-        return dict(columns)
-    if _UNALIGNED in columns:
-        return dict.fromkeys(renamed, Kind.OTHER)
-    kinds = [*columns.values(), *[Kind.OTHER] * len(renamed)]
-    return dict(zip([*renamed, *list(columns)[len(renamed) :]], kinds, strict=False))
 
 
 def leftmost(query: exp.Expr) -> exp.Expr:

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import duckdb
 
 from novamesh.event.record import RecordError, decode
-from novamesh.spool.frame import Frame
 from novamesh.spool.reader import Position, SegmentReader
 from novamesh.spool.repair import QUARANTINE, SpoolDamage, set_aside
 from novamesh.spool.segment import list_segments, remove
@@ -46,6 +45,7 @@ class Loader:
         self._spool = spool
         self._node_id = node_id
         self._positions = database.positions()
+        self._forget_deleted()
         self._readers: dict[Path, SegmentReader] = {}
         self._pruned_at = time.monotonic()
         self._behind_since: float | None = None
@@ -83,21 +83,24 @@ class Loader:
         self._open_segments()
         units: list[Unit] = []
         positions: dict[str, Position] = {}
-        for reader in list(self._readers.values()):
-            frames = self._read(reader)
-            if frames:
-                units += self._units(reader, frames)
-            if reader.path in self._readers:
-                positions[reader.path.name] = reader.position
+        damages: list[SpoolDamage] = []
         try:
+            for reader in self._readers.values():
+                more, positions[reader.path.name], damage = self._gather(reader)
+                units += more
+                damages += [damage] if damage else []
+            self._behind_since = min(unit.record.at for unit in units) / 1e6 if units else None
             if units:
                 self._add(self._database.load(units, positions))
         except BaseException:
             self._rewind()
             raise
         self._positions.update(positions)
+        # Only now: what lies before the damage must be stored before the segment is out of reach.
+        for damage in damages:
+            self._readers.pop(damage.segment).close()
+            set_aside(damage)
         self._delete_finished()
-        self._behind_since = (self._behind_since or units[0].record.at / 1e6) if units else None
         return bool(units)
 
     def progress(self, now: float) -> Progress:
@@ -114,8 +117,7 @@ class Loader:
 
     def damaged(self) -> int:
         """Segments in quarantine."""
-        directory = self._spool / QUARANTINE
-        return len(list_segments(directory)) if directory.exists() else 0
+        return len(self._quarantined())
 
     def close(self) -> None:
         """Close all segments."""
@@ -133,29 +135,23 @@ class Loader:
             except SpoolDamage as damage:
                 set_aside(damage)
 
-    def _read(self, reader: SegmentReader) -> list[Frame]:
+    def _gather(self, reader: SegmentReader) -> tuple[list[Unit], Position, SpoolDamage | None]:
+        """What follows in a segment, the position behind it, and what is wrong there."""
+        units: list[Unit] = []
+        position = reader.position
         try:
-            return reader.read(LOAD_BYTES // len(self._readers))
+            frames = reader.read(LOAD_BYTES // len(self._readers))
         except SpoolDamage as damage:
-            self._set_aside(reader, damage)
-            return []
-
-    def _units(self, reader: SegmentReader, frames: list[Frame]) -> list[Unit]:
-        units = []
+            return units, position, damage
         for frame in frames:
             try:
                 record, events = decode(frame.payload)
                 units.append(Unit(record, events.decode(), 0, record.n - 1))
             except (RecordError, UnicodeDecodeError) as error:
                 # Its checksum is right, so it was written like this: by a newer version, or wrongly.
-                self._set_aside(reader, SpoolDamage(reader.path, frame.end - len(frame.payload), str(error)))
-                break
-        return units
-
-    def _set_aside(self, reader: SegmentReader, damage: SpoolDamage) -> None:
-        del self._readers[reader.path]
-        reader.close()
-        set_aside(damage)
+                return units, position, SpoolDamage(reader.path, position.offset, str(error))
+            position = Position(frame.end, frame.sequence)
+        return units, reader.position, None
 
     def _rewind(self) -> None:
         """Nothing of this round was stored: read it again, from the positions that are."""
@@ -173,6 +169,17 @@ class Loader:
             self._positions.pop(reader.path.name, None)
         if finished:
             self._database.forget_positions([reader.path.name for reader in finished])
+
+    def _forget_deleted(self) -> None:
+        """Drop the positions of segments that the process before this one deleted."""
+        kept = {path.name for path in [*list_segments(self._spool), *self._quarantined()]}
+        if gone := self._positions.keys() - kept:
+            self._database.forget_positions(gone)
+            self._positions = {name: position for name, position in self._positions.items() if name in kept}
+
+    def _quarantined(self) -> list[Path]:
+        directory = self._spool / QUARANTINE
+        return list_segments(directory) if directory.exists() else []
 
     def _prune(self) -> None:
         if time.monotonic() - self._pruned_at >= PRUNE_INTERVAL_S:

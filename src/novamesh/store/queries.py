@@ -91,10 +91,10 @@ class Watchdog:
         """Look at all running queries, for ever. For a daemon thread."""
         while True:
             time.sleep(WATCH_INTERVAL_S)
+            # Under the lock no query leaves `watch`, so that its cursor and its socket stay open.
             with self._lock:
-                running = list(self._running)
-            if running:
-                self.look(running, time.monotonic())
+                if self._running:
+                    self.look(list(self._running), time.monotonic())
 
     def look(self, running: list[Running], now: float) -> None:
         """One round."""
@@ -145,6 +145,9 @@ class QueryServer:
 
     def close(self) -> None:
         """Take no more requests."""
+        # Closing alone does not wake a thread that waits in accept().
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
     def _accept(self) -> None:

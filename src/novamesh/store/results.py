@@ -36,7 +36,7 @@ def presented(sql: str, types: Sequence[str]) -> str:
 
 
 def _form(kind: str) -> str:
-    if kind in _PLAIN or kind.startswith("DECIMAL"):
+    if kind in _PLAIN or (kind.startswith("DECIMAL") and not kind.endswith("]")):
         return "{0}"
     if kind.startswith("TIMESTAMP") and not kind.endswith("]"):
         zoned = "{0}" if "TIME ZONE" not in kind else "timezone('UTC', {0})"

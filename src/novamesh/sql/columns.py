@@ -1,0 +1,43 @@
+"""The columns a query has, by name and in order: what the query around it sees of it.
+
+That a column is a VARIANT is only believed where it is certain: ``paths.py`` casts VARIANTs to lists of VARIANT, and
+JSON of a user's making must not get there (see ``functions.TYPES``).
+"""
+
+from typing import Final
+
+from sqlglot import exp
+
+from novamesh.sql.paths import Kind
+
+Columns = dict[str, Kind]
+
+UNALIGNED: Final = "\0unaligned"
+"""Among columns: the places of the others are not known."""
+
+
+def add(columns: Columns, name: str, kind: Kind) -> None:
+    """Add a column; one whose name is there already keeps its place under a name nobody can write."""
+    while name in columns and name != UNALIGNED:
+        name += "\0"
+    columns[name] = kind
+
+
+def united(one: Kind, other: Kind) -> Kind:
+    """The kind of a column of UNION ALL. A VARIANT and JSON make JSON."""
+    if not one.is_variant and not other.is_variant:
+        return one
+    scalar = (Kind.BOOL, Kind.NULL, Kind.NUMBER, Kind.TEXT, Kind.TIME)
+    plain = all(kind.is_variant or kind in scalar for kind in (one, other))
+    return Kind.PATH if plain else Kind.OTHER
+
+
+def renamed(columns: Columns, alias: exp.Expr | None) -> Columns:
+    """The columns under the names an alias gives them: ``t(a, b)``. By place, so only where places are known."""
+    aliases = [column.name.lower() for column in alias.args.get("columns") or []] if alias is not None else []
+    if not aliases:
+        return dict(columns)
+    if UNALIGNED in columns:
+        return dict.fromkeys(aliases, Kind.OTHER)
+    kinds = [*columns.values(), *[Kind.OTHER] * len(aliases)]
+    return dict(zip([*aliases, *list(columns)[len(aliases) :]], kinds, strict=False))

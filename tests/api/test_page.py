@@ -1,0 +1,185 @@
+"""GET /: the status page says what the contract lists, and its examples work as they stand."""
+
+import html
+import json
+import os
+import re
+import subprocess
+from typing import Any
+
+import httpx
+import pytest
+
+from novamesh import __version__
+from tests.support import DEADLINE_S, RunningNode, clean_environment, running_node
+
+EXAMPLE = re.compile(r'<pre[^>]*><code class="language-sh">(.*?)</code></pre>', re.DOTALL)
+TITLE = re.compile(r"<h4>([^<]+)</h4><div class=\"code sh\">")
+
+
+@pytest.fixture(scope="module")
+def page(shared_node: RunningNode) -> str:
+    answer = httpx.get(shared_node.url + "/")
+    assert answer.status_code == 200
+    return answer.text
+
+
+def text_of(page: str) -> str:
+    """What a reader sees, in one line."""
+    body = re.sub(r"<(style|script)\b.*?</\1>", " ", page, flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+def examples(page: str) -> dict[str, str]:
+    """The shell commands of the page by their titles."""
+    return dict(zip(TITLE.findall(page), map(html.unescape, EXAMPLE.findall(page)), strict=True))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Node Status Operational",
+        "Latency (p50)",
+        "Uptime (30d) 100.00%",
+        "Region Local local",
+        f"Version {__version__}",
+        "Uptime — Last 30 days",
+        "API Reference",
+        "Endpoints available on this ingestion node. Authentication required for data operations.",
+        "GET /v1/health",
+        "GET /v1/ready",
+        "POST /v1/ingest API key required",
+        "POST /v1/batch API key required",
+        "GET /v1/query API key required",
+        '{"accepted": true, "queued": 1}',
+        '"error": "unauthorized"',
+        "401 Unauthorized",
+        "202 Accepted",
+    ],
+)
+def test_it_says(page: str, words: str) -> None:
+    assert words in text_of(page)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["event", "properties", "user_id", "timestamp", "events", "context", "id", "q", "format", "limit"],
+)
+def test_it_lists_the_parameter(page: str, name: str) -> None:
+    assert f'<th scope="row"><code>{name}</code>' in page
+
+
+def test_it_carries_the_nodes_own_address(page: str, shared_node: RunningNode) -> None:
+    assert f"API key required. See {shared_node.url}/#api" in text_of(page)
+    assert 'id="api"' in page
+    commands = examples(page)
+    assert len(commands) >= 5
+    assert all(shared_node.url in command for command in commands.values())
+
+
+def test_there_is_a_bar_for_each_of_the_last_30_days(page: str) -> None:
+    bars = re.findall(r'<li class="(\w+)" title="(\d{4}-\d\d-\d\d): ([^"]+)">', page)
+    assert len(bars) == 30
+    assert [date for _, date, _ in bars] == sorted(date for _, date, _ in bars)
+    assert bars[0][0::2] == ("none", "no data")
+    assert bars[-1][0::2] == ("full", "100.00%")
+
+
+def test_headers(shared_node: RunningNode) -> None:
+    answer = httpx.get(shared_node.url + "/")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert re.search(r"script-src 'sha256-[^']+'", policy)
+
+
+def test_it_needs_nothing_from_elsewhere(page: str) -> None:
+    assert not re.search(r"<link[^>]+stylesheet|<script[^>]+src=|<img[^>]+src=\"http|@import|url\(http", page)
+    assert " style=" not in page
+    assert not re.search(r"\son\w+=", page)
+
+
+def test_figures_are_measured(client: httpx.Client, shared_node: RunningNode) -> None:
+    assert client.post("/v1/ingest", json={"event": "e"}).status_code == 202
+    seen = text_of(httpx.get(shared_node.url + "/").text)
+    assert re.search(r"Latency \(p50\) (\d+(\.\d+)? ms|no data yet)", seen)
+    assert re.search(r"[\d,]+ events accepted since this node started", seen)
+
+
+def test_what_the_operator_chose_is_shown_and_escaped(tmp_path: Any) -> None:
+    label = "Europe — <b>France</b>"
+    with running_node(tmp_path / "data", node="ingest-eu5", region="eu", region_label=label) as node:
+        answer = httpx.get(node.url + "/")
+        assert f"Region {label} eu" in html.unescape(re.sub(r"</?(dt|dd|div)[^>]*>", " ", answer.text)).replace(
+            "  ", " "
+        )
+        assert "<b>France" not in answer.text
+        assert "ingest-eu5" in text_of(answer.text)
+
+
+# ---- the examples, run as they stand
+
+
+def run(command: str, key: str) -> tuple[int, Any]:
+    """Status and JSON of an example. curl's own settings add the status; the command is not changed."""
+    environment = {**clean_environment(), "NOVAMESH_KEY": key, "CURL_HOME": os.devnull}
+    done = subprocess.run(
+        ["bash", "-c", f'curl() {{ command curl -sS -w "\\n%{{http_code}}" "$@"; }}\n{command}'],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    body, _, status = done.stdout.rpartition("\n")
+    return int(status), json.loads(body)
+
+
+def test_health_example(page: str, shared_node: RunningNode) -> None:
+    status, body = run(examples(page)["Health"], "")
+    assert (status, list(body)) == (200, ["status", "node", "region", "version", "uptime"])
+
+
+def test_ready_example(page: str, shared_node: RunningNode) -> None:
+    shared_node.settle()
+    assert run(examples(page)["Readiness"], "") == (200, {"status": "ready"})
+
+
+def test_ingest_example(page: str, shared_node: RunningNode) -> None:
+    assert run(examples(page)["Send one event"], shared_node.key) == (202, {"accepted": True, "queued": 1})
+
+
+@pytest.mark.parametrize("title", ["Send a batch", "Send a batch, compressed"])
+def test_batch_examples(page: str, shared_node: RunningNode, title: str) -> None:
+    status, body = run(examples(page)[title], shared_node.key)
+    assert (status, list(body)) == (202, ["accepted", "events", "batch_id"])
+    assert (body["accepted"], body["events"]) == (True, 2)
+    assert body["batch_id"].startswith("b_")
+
+
+def test_query_example(page: str, shared_node: RunningNode) -> None:
+    shared_node.settle()
+    status, body = run(examples(page)["Count events by name"], shared_node.key)
+    assert (status, body["columns"]) == (200, ["event", "count"])
+    assert all(isinstance(name, str) and count >= 1 for name, count in body["rows"])
+    assert body["meta"]["elapsed_ms"] >= 0
+
+
+def test_every_example_is_run_here(page: str) -> None:
+    tested = {"Health", "Readiness", "Send one event", "Send a batch", "Send a batch, compressed", "Count events by name"}
+    assert set(examples(page)) == tested
+
+
+@pytest.mark.parametrize("title", ["Send one event", "Send a batch", "Count events by name"])
+def test_an_example_without_a_key_gets_the_documented_401(page: str, shared_node: RunningNode, title: str) -> None:
+    message = f"API key required. See {shared_node.url}/#api"
+    assert run(examples(page)[title], "") == (401, {"error": "unauthorized", "message": message})
+
+
+def test_head(shared_node: RunningNode) -> None:
+    answer = httpx.head(shared_node.url + "/")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"

@@ -1,0 +1,106 @@
+"""A store for tests: a real database and loader on a spool in a directory of the test's own."""
+
+import itertools
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from novamesh.config import Config
+from novamesh.event.record import Record, encode
+from novamesh.spool.segment import list_segments
+from novamesh.store.duckdb import Database
+from novamesh.store.loader import Loader
+from tests.unit.spool_files import NODE, SEGMENT_BYTES, write
+
+NOW = 1_767_225_600_000_000  # 2026-01-01, in µs
+HOUR = 3_600_000_000
+
+Event = dict[str, Any]
+
+
+class Store:
+    """What the store process has, without the process. ``die`` is its end, ``start`` a new one."""
+
+    def __init__(self, directory: Path, **settings: Any) -> None:
+        self.config = Config(data_dir=str(directory), query_threads=2, **settings)
+        self.spool = directory / "spool"
+        self.spool.mkdir(parents=True)
+        self.file = directory / "store" / "store.duckdb"
+        self._batches = (f"{n:028x}" for n in itertools.count(1))
+        self.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.die()
+
+    def start(self) -> None:
+        self.database = Database(self.config)
+        self.loader = Loader(self.database, self.spool, NODE)
+
+    def die(self) -> None:
+        self.loader.close()
+        self.database.close()
+
+    def restart(self) -> None:
+        self.die()
+        self.start()
+
+    def record(self, events: list[Event] | bytes, space: str = "default", at: int = NOW, **header: Any) -> bytes:
+        """A record's payload; ``events`` in bytes go in as they are."""
+        body = events if isinstance(events, bytes) else canonical(events)
+        header = {"n": len(events), "named": True, "batch": next(self._batches), **header}
+        return encode(Record(space=space, at=at, **header), body)
+
+    def write(self, *payloads: bytes, segment_bytes: int = SEGMENT_BYTES) -> None:
+        write(self.spool, list(payloads), segment_bytes)
+
+    def send(self, events: list[Event] | bytes, space: str = "default", at: int = NOW, **header: Any) -> None:
+        """One record in a segment of its own."""
+        self.write(self.record(events, space, at, **header))
+
+    def load(self) -> None:
+        """Step until nothing is left."""
+        while self.loader.step():
+            pass
+
+    def take(self, events: list[Event] | bytes, space: str = "default", at: int = NOW, **header: Any) -> None:
+        """Send and load."""
+        self.send(events, space, at, **header)
+        self.load()
+
+    def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        with self.database.cursor() as cursor:
+            return cursor.execute(sql, parameters).fetchall()
+
+    def names(self, schema: str = "p_default", table: str = "events") -> list[str]:
+        """The names of all events, sorted."""
+        return [name for (name,) in self.rows(f'SELECT event FROM "{schema}".{table} ORDER BY event')]
+
+    def values(self, table: str = "events", column: str = "properties") -> dict[str, Any]:
+        """A column's values by event name."""
+        rows = self.rows(f"SELECT event, to_json({column})::VARCHAR FROM p_default.{table}")
+        return {event: None if text is None else json.loads(text) for event, text in rows}
+
+    def totals(self) -> tuple[int, int, int]:
+        """Stored, duplicates, quarantined: as the loader counts them and as the database does."""
+        assert self.loader.loaded == self.database.totals()
+        return tuple(self.loader.loaded)
+
+    def segments(self) -> int:
+        return len(list_segments(self.spool))
+
+    def positions(self) -> int:
+        return len(self.rows("FROM novamesh.positions"))
+
+
+def canonical(events: list[Event]) -> bytes:
+    """Events as the edge writes them: JSON without white space."""
+    return json.dumps(events, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def named(*names: str) -> list[Event]:
+    """Events that have nothing but a name."""
+    return [{"event": name} for name in names]

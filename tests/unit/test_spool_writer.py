@@ -1,0 +1,244 @@
+"""The writer: what is acknowledged is synced, what is refused is never read."""
+
+import asyncio
+import errno
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from novamesh.errors import SpoolFull, SpoolUnavailable
+from novamesh.spool import segment as segments
+from novamesh.spool import writer as writers
+from novamesh.spool.frame import SEGMENT_HEADER_SIZE
+from novamesh.spool.segment import has_writer, list_segments, mark_path, read_mark
+from novamesh.spool.writer import Limits, SpoolWriter, spool_size
+from tests.unit.spool_files import read_all, record, with_writer, write
+
+
+def test_payloads_come_back_in_order(tmp_path: Path) -> None:
+    payloads = [record(f"{n}" * (n % 50)) for n in range(300)]
+    write(tmp_path, payloads)
+    assert read_all(tmp_path) == payloads
+
+
+def test_many_appends_share_few_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    syncs = []
+    first = threading.Event()
+
+    def counting(descriptor: int) -> None:
+        first.wait(30)  # the others queue up meanwhile
+        syncs.append(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", counting)
+
+    async def use(writer: SpoolWriter) -> None:
+        futures = [writer.append(record(str(n))) for n in range(1000)]
+        first.set()
+        await asyncio.gather(*futures)
+
+    with_writer(tmp_path, use)
+    groups = len(syncs) - 1  # the last one is that of the end frame
+    assert groups <= 1 + 1000 // writers.GROUP_FRAMES + 1
+
+
+def test_nothing_is_acknowledged_before_its_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    syncing, go_on = threading.Event(), threading.Event()
+
+    def held(descriptor: int) -> None:
+        syncing.set()
+        assert go_on.wait(30)
+
+    async def use(writer: SpoolWriter) -> None:
+        monkeypatch.setattr(os, "fdatasync", held)
+        future = writer.append(record("one"))
+        await asyncio.to_thread(syncing.wait, 30)
+        (segment,) = list_segments(tmp_path)
+        assert segment.stat().st_size > SEGMENT_HEADER_SIZE, "it is written"
+        assert read_mark(segment) == SEGMENT_HEADER_SIZE, "but not marked"
+        assert read_all(tmp_path) == [], "and no reader takes it"
+        await asyncio.sleep(0)
+        assert not future.done()
+        go_on.set()
+        await future
+        assert read_all(tmp_path) == [record("one")]
+
+    with_writer(tmp_path, use)
+
+
+def test_rotation(tmp_path: Path) -> None:
+    payloads = [record("x" * 100 + str(n)) for n in range(100)]
+    write(tmp_path, payloads, segment_bytes=1000)
+    assert len(list_segments(tmp_path)) > 5
+    assert read_all(tmp_path) == payloads
+    assert not list(tmp_path.glob("*.mark"))
+
+
+def test_a_live_segment_is_locked_and_a_stopped_one_is_not(tmp_path: Path) -> None:
+    async def use(writer: SpoolWriter) -> None:
+        (segment,) = list_segments(tmp_path)
+        assert has_writer(segment)
+        assert mark_path(segment).exists()
+
+    with_writer(tmp_path, use)
+    (segment,) = list_segments(tmp_path)
+    assert not has_writer(segment)
+
+
+class FailingOs:
+    """``os`` whose named call fails the next so many times, after a partial write if it writes."""
+
+    def __init__(self, name: str, code: int, times: int = 1, partial: int = 0) -> None:
+        self._name, self._code, self._times, self._partial = name, code, times, partial
+
+    def __getattr__(self, name: str) -> Any:
+        return self._fail if name == self._name and self._times else getattr(os, name)
+
+    def _fail(self, descriptor: int, *arguments: Any) -> Any:
+        self._times -= 1
+        if self._partial:
+            os.write(descriptor, b"".join(arguments[0])[: self._partial])
+        raise OSError(self._code, os.strerror(self._code))
+
+
+@pytest.mark.parametrize("partial", [0, 7, 40, 100_000])
+@pytest.mark.parametrize(
+    ("code", "error"), [(errno.ENOSPC, SpoolFull), (errno.EDQUOT, SpoolFull), (errno.EIO, SpoolUnavailable)]
+)
+def test_a_write_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, error: type[Exception], partial: int
+) -> None:
+    async def use(writer: SpoolWriter) -> None:
+        await writer.append(record("before"))
+        monkeypatch.setattr(segments, "os", FailingOs("writev", code, partial=partial))
+        with pytest.raises(error, match="Nothing was accepted"):
+            await writer.append(record("refused"))
+        assert writer.failure()
+        await writer.append(record("after"))
+        assert writer.failure() is None
+
+    with_writer(tmp_path, use)
+    assert len(list_segments(tmp_path)) == 2, "the segment that failed is given up"
+    assert read_all(tmp_path) == [record("before"), record("after")]
+
+
+def test_a_sync_that_fails_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def use(writer: SpoolWriter) -> None:
+        await writer.append(record("before"))
+        monkeypatch.setattr(writers, "os", FailingOs("fdatasync", errno.EIO))
+        with pytest.raises(SpoolUnavailable):
+            await writer.append(record("refused"))
+        await writer.append(record("after"))
+
+    with_writer(tmp_path, use)
+    first, second = list_segments(tmp_path)
+    assert first.read_bytes().count(b"refused") == 0
+    assert read_all(tmp_path) == [record("before"), record("after")]
+    assert b"after" in second.read_bytes()
+
+
+def test_no_new_segment_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a failure every answer is no, until a new segment is open and synced."""
+
+    async def use(writer: SpoolWriter) -> None:
+        monkeypatch.setattr(writers, "os", FailingOs("fdatasync", errno.EIO))
+        with pytest.raises(SpoolUnavailable):
+            await writer.append(record("refused 1"))
+        monkeypatch.setattr(segments, "os", FailingOs("fsync", errno.EIO, times=2))
+        for n in (2, 3):
+            with pytest.raises(SpoolUnavailable):
+                await writer.append(record(f"refused {n}"))
+        await writer.append(record("after"))
+
+    with_writer(tmp_path, use)
+    assert read_all(tmp_path) == [record("after")]
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_rotation_that_fails_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def use(writer: SpoolWriter) -> None:
+        for n in range(30):
+            if n == 10:
+                monkeypatch.setattr(segments, "os", FailingOs("fsync", errno.EIO))
+            try:
+                await writer.append(record(f"{n:0100}"))
+                kept.append(record(f"{n:0100}"))
+            except SpoolUnavailable:
+                refused.append(n)
+
+    kept: list[bytes] = []
+    refused: list[int] = []
+    with_writer(tmp_path, use, segment_bytes=500)
+    assert len(refused) == 1
+    assert read_all(tmp_path) == kept
+
+
+def test_a_short_write_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class ShortOs:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(os, name)
+
+        def writev(self, descriptor: int, buffers: list[bytes]) -> int:
+            return os.write(descriptor, b"".join(buffers)[:5])
+
+        def write(self, descriptor: int, data: Any) -> int:
+            return os.write(descriptor, bytes(data)[:3])
+
+    monkeypatch.setattr(segments, "os", ShortOs())
+    write(tmp_path, [record("one"), record("two")])
+    assert read_all(tmp_path) == [record("one"), record("two")]
+
+
+def test_limits(tmp_path: Path) -> None:
+    (tmp_path / "1.seg").write_bytes(bytes(1000))
+    assert spool_size(tmp_path) == 1000
+    assert Limits(tmp_path, 1000, 0).reason() is None
+    assert "size limit" in (Limits(tmp_path, 999, 0).reason() or "")
+    assert "disk reserve" in (Limits(tmp_path, 1000, 2**62).reason() or "")
+
+
+def test_beyond_a_limit_nothing_is_queued(tmp_path: Path) -> None:
+    async def use(writer: SpoolWriter) -> None:
+        with pytest.raises(SpoolFull, match="send it again later"):
+            writer.append(record("one"))
+
+    with_writer(tmp_path, use, limits=Limits(tmp_path, 1, 0))
+    assert read_all(tmp_path) == []
+
+
+def test_a_disk_that_cannot_keep_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "PENDING_BYTES", 100)
+    go_on = threading.Event()
+
+    async def use(writer: SpoolWriter) -> None:
+        monkeypatch.setattr(os, "fdatasync", lambda _: go_on.wait(30))
+        first = writer.append(record("x" * 200))
+        with pytest.raises(SpoolFull, match="too slow"):
+            writer.append(record("two"))
+        go_on.set()
+        await first
+        await writer.append(record("three"))
+
+    with_writer(tmp_path, use)
+
+
+def test_stop_syncs_what_is_queued(tmp_path: Path) -> None:
+    futures: list[asyncio.Future[None]] = []
+
+    async def use(writer: SpoolWriter) -> None:
+        futures.extend(writer.append(record(str(n))) for n in range(50))
+
+    with_writer(tmp_path, use)
+    assert read_all(tmp_path) == [record(str(n)) for n in range(50)]
+
+
+def test_a_client_that_went_away_does_no_harm(tmp_path: Path) -> None:
+    async def use(writer: SpoolWriter) -> None:
+        gone = writer.append(record("gone"))
+        gone.cancel()
+        await writer.append(record("stays"))
+
+    with_writer(tmp_path, use)
+    assert record("stays") in read_all(tmp_path)
