@@ -60,8 +60,12 @@ class RunningNode:
         assert self.process.stderr is not None
         self._reader = threading.Thread(target=self._keep_log, args=(self.process.stderr,), daemon=True)
         self._reader.start()
-        self.url = self._read_announcement()
-        wait_for(self._answers, what=f"an answer of the node\n{self.log}")
+        try:
+            self.url = self._read_announcement()
+            wait_for(self._answers, what=f"an answer of the node\n{self.log}")
+        except BaseException:
+            self.kill()  # nobody else knows of it yet
+            raise
 
     def _read_announcement(self) -> str:
         url = ""

@@ -20,6 +20,8 @@ from msgspec import Meta
 from novamesh.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "NOVAMESH_"
+# Not settings: the file that holds them, and the key that clients in the same shell send.
+OTHER_VARIABLES = ("config", "key")
 FILE_NAME = "novamesh.toml"
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
@@ -144,7 +146,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         for name, value in environment.items()
         if name.startswith(ENVIRONMENT_PREFIX)
     }
-    values.pop("config", None)  # NOVAMESH_CONFIG names the file itself
+    for name in OTHER_VARIABLES:
+        values.pop(name, None)
     _reject_unknown(values, "the environment")
     return values
 

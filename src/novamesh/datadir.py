@@ -17,7 +17,7 @@ class Identity(msgspec.Struct, frozen=True):
     """``node.json``: the directory's format and the id that spool segments carry."""
 
     format: int
-    node_id: str
+    node_id: uuid.UUID
 
 
 class DataDirectory:
@@ -35,7 +35,7 @@ class DataDirectory:
 
     def node_id(self) -> bytes:
         """The 16 bytes that mark this directory's segments."""
-        return uuid.UUID(self._read_identity().node_id).bytes
+        return self._read_identity().node_id.bytes
 
     def open(self) -> bool:
         """Take the directory for this process; create it if it is not there.
@@ -58,7 +58,9 @@ class DataDirectory:
 
     def _check_existing(self) -> None:
         if not self._identity.exists():
-            if self.path.exists() and any(self.path.iterdir()) and not (self.path / "lock").exists():
+            # A start that was cut short may have left some of these.
+            begun = {"lock", "node.tmp", self.spool.name, self.store.name, self.run.name}
+            if self.path.exists() and any(entry.name not in begun for entry in self.path.iterdir()):
                 raise StartError(
                     f"data directory {self.path} holds other files; choose an empty directory or one of novamesh"
                 )
@@ -80,7 +82,7 @@ class DataDirectory:
         if self._identity.exists():
             return False
         temporary = self._identity.with_suffix(".tmp")
-        temporary.write_bytes(msgspec.json.encode(Identity(FORMAT, str(uuid.uuid4()))))
+        temporary.write_bytes(msgspec.json.encode(Identity(FORMAT, uuid.uuid4())))
         temporary.rename(self._identity)
         return True
 

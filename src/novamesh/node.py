@@ -1,5 +1,6 @@
 """A node: starts store, then edge; restarts what dies; stops edge, drains the spool, stops store."""
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -63,35 +64,39 @@ class Node:
             keys.close()
 
     def run(self, on_listening: Callable[[], None]) -> int:
-        """Serve until SIGTERM or SIGINT. Returns the exit status."""
+        """Serve until SIGTERM or SIGINT; ``on_listening`` is called, in a thread, once connections are taken.
+
+        Returns the exit status.
+        """
         uptime = Uptime(self.directory.status)
         heartbeat = threading.Thread(target=self._beat, args=(uptime,), name="heartbeat", daemon=True)
+        announcer = threading.Thread(target=self._announce, args=(on_listening,), name="announcer", daemon=True)
         self._store.start()
         heartbeat.start()
+        announcer.start()
         try:
-            self._serve_edge(on_listening)
+            self._serve_edge()
         finally:
             self._stopping.set()
             status = self._store.stop(self.config.stop_timeout_s)
             heartbeat.join()
+            announcer.join()
             uptime.close()
             self.directory.close()
         return status
 
-    def _serve_edge(self, on_listening: Callable[[], None]) -> None:
+    def _serve_edge(self) -> None:
         """Run the HTTP server, and run it again when it gives up: it does when a worker dies twice in a few seconds."""
         failures = 0
         while not self._stopping.is_set():
             started = time.monotonic()
             server = make_server(self.config)
-            server.on_startup(on_listening)
             # The server's own handler would be lost between one server and the next.
             server.on_startup(partial(self._handle_signals, server))
             try:
                 server.serve(target_loader=partial(load_edge, self.config), wrap_loader=False)
             except SystemExit:
                 log.error("edge workers died in quick succession, starting all of them again")
-            on_listening = _nothing
             failures = 0 if time.monotonic() - started > STEADY_S else failures + 1
             self._stopping.wait(restart_delay_s(failures))
 
@@ -103,6 +108,14 @@ class Node:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
+
+    def _announce(self, on_listening: Callable[[], None]) -> None:
+        """The server only tells when it starts its workers; they listen a moment later."""
+        while not self._stopping.wait(0.02):
+            with contextlib.suppress(OSError):
+                socket.create_connection((self.config.host, self.config.port), timeout=1).close()
+                on_listening()
+                return
 
     def _beat(self, uptime: Uptime) -> None:
         """Record when this node could accept events. Until it first can, there is nothing to record."""
@@ -227,7 +240,3 @@ def check_port(config: Config) -> None:
         raise StartError(
             f"cannot listen on {config.host}:{config.port}: {error.strerror}; choose another --host or --port"
         ) from None
-
-
-def _nothing() -> None:
-    """The address was announced already."""

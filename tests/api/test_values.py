@@ -177,4 +177,3 @@ def test_any_json(client: httpx.Client, shared_node: RunningNode, user: str) -> 
     for (properties, context), (found_properties, found_context) in zip(sent, rows, strict=True):
         expect_same(found_properties, properties)
         expect_same(found_context, context)
-

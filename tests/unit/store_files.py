@@ -9,7 +9,7 @@ from typing import Any, Self
 from novamesh.config import Config
 from novamesh.event.record import Record, encode
 from novamesh.spool.segment import list_segments
-from novamesh.store.duckdb import Database
+from novamesh.store.duckdb import Database, Loaded
 from novamesh.store.loader import Loader
 from tests.unit.spool_files import NODE, SEGMENT_BYTES, write
 
@@ -84,10 +84,10 @@ class Store:
         rows = self.rows(f"SELECT event, to_json({column})::VARCHAR FROM p_default.{table}")
         return {event: None if text is None else json.loads(text) for event, text in rows}
 
-    def totals(self) -> tuple[int, int, int]:
+    def totals(self) -> Loaded:
         """Stored, duplicates, quarantined: as the loader counts them and as the database does."""
         assert self.loader.loaded == self.database.totals()
-        return tuple(self.loader.loaded)
+        return self.loader.loaded
 
     def segments(self) -> int:
         return len(list_segments(self.spool))

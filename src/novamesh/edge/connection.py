@@ -13,8 +13,8 @@ def cut(client: str) -> None:
     only a broken transfer says that something is missing. The server has no call for it, so the connection
     is looked up among this process's descriptors.
     """
-    for name in os.listdir("/dev/fd"):
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as connection:
+    for entry in Path("/dev/fd").iterdir():
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as connection:
             if _name(connection.getpeername()) == client.replace("[", "").replace("]", ""):
                 connection.shutdown(socket.SHUT_RDWR)
 

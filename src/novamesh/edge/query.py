@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from granian.rsgi import HTTPProtocol, Scope
@@ -10,9 +11,10 @@ from novamesh.edge.client import ask
 from novamesh.edge.connection import cut
 from novamesh.edge.request import ClientGone, read_number, read_parameters
 from novamesh.edge.worker import Worker
-from novamesh.errors import InvalidParameter, RequestError
+from novamesh.errors import InvalidParameter, InvalidQuery, RequestError
+from novamesh.sql.explain import explain
 from novamesh.sql.guard import check
-from novamesh.store.contract import FORMATS, QueryRequest, schema_for
+from novamesh.store.contract import FORMATS, CareNeeded, QueryRequest, schema_for
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +30,11 @@ async def query(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
         raise InvalidParameter("The parameter `q` is missing; it holds the SQL, percent-encoded.")
     limit = read_number(values, "limit", DEFAULT_LIMIT, MAX_LIMIT)
     kind = _format(values.get("format"), scope.headers.get("accept"))
-    checked = check(values["q"], schema=schema_for(key.space), limit=limit)
-    request = QueryRequest(space=key.space, sql=checked.sql, names=checked.names, format=kind, limit=limit)
+
+    def request(careful: bool) -> QueryRequest:
+        checked = check(values["q"], schema=schema_for(key.space), limit=limit, careful=careful)
+        return QueryRequest(space=key.space, sql=checked.sql, names=checked.names, format=kind, limit=limit)
+
     gone = asyncio.ensure_future(protocol.client_disconnect())
     answer = asyncio.ensure_future(_answer(worker.socket, request, scope, protocol))
     try:
@@ -37,6 +42,8 @@ async def query(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
         if not answer.done():
             raise ClientGone
         answer.result()
+    except InvalidQuery as error:
+        raise InvalidQuery(explain(values["q"], error.message)) from None
     finally:
         gone.cancel()
         answer.cancel()
@@ -44,15 +51,23 @@ async def query(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
     return 0
 
 
-async def _answer(path: Path, request: QueryRequest, scope: Scope, protocol: HTTPProtocol) -> None:
-    """Pass the store's answer on. Leaving this early cancels the query."""
+async def _answer(path: Path, request: Callable[[bool], QueryRequest], scope: Scope, protocol: HTTPProtocol) -> None:
+    """Pass the store's answer on: to the query, or to its careful and slower form if the data needs that."""
+    try:
+        await _pass_on(path, request(False), scope, protocol)
+    except CareNeeded:
+        await _pass_on(path, request(True), scope, protocol)
+
+
+async def _pass_on(path: Path, request: QueryRequest, scope: Scope, protocol: HTTPProtocol) -> None:
+    """Pass one answer on. Leaving this early cancels the query."""
     async with ask(path, request) as answer:
         await answer.message()  # the head: from here on the answer is a 200
         transport = protocol.response_stream(200, [("content-type", FORMATS[request.format])])
         try:
             async for data in answer.data():
                 await transport.send_bytes(data)
-        except RequestError as error:
+        except (RequestError, CareNeeded) as error:
             log.warning("an answer was cut off", extra={"code": error.code})
             cut(scope.client)
             raise ClientGone from None

@@ -8,6 +8,7 @@ would make it do so is refused by a scan of the tokens first.
 """
 
 import re
+from difflib import get_close_matches
 from typing import Final
 
 from sqlglot import exp
@@ -48,6 +49,13 @@ _STATEMENTS: Final = (frozenset(DuckDB.Parser.STATEMENT_PARSERS) | frozenset(Duc
     TokenType.UNPIVOT,
 }
 _STATEMENTS_AFTER: Final = {TokenType.L_PAREN: _STATEMENTS | {TokenType.DESC}, TokenType.R_PAREN: _STATEMENTS}
+# What starts a statement in DuckDB besides, and sqlglot takes for a name.
+_STATEMENT_WORDS: Final = frozenset(
+    "ABORT ANALYZE ATTACH BEGIN CALL CHECKPOINT COMMENT COMMIT COPY CREATE DEALLOCATE DELETE DETACH DO DROP"
+    " EXECUTE EXPORT FORCE IMPORT INSERT INSTALL LOAD MERGE PREPARE REINDEX RELEASE RENAME REPLACE RESET REVOKE"
+    " ROLLBACK SAVEPOINT SET"
+    " START TABLE TRUNCATE UNINSTALL UPDATE USE VACUUM GRANT ALTER LOCK EXPLAIN PIVOT UNPIVOT".split()
+)
 _INSPECTING: Final = frozenset({"DESC", "DESCRIBE", "EXPLAIN", "PRAGMA", "SHOW", "SUMMARIZE"})
 
 
@@ -136,9 +144,11 @@ def _check_start(token: Token) -> None:
     word = token.text.upper()
     if word in _INSPECTING:
         raise QueryNotAllowed(f"{word} is not available; SELECT from events, with LIMIT 1 to see its columns")
-    if token.token_type in _STATEMENTS or word.isalpha():
+    if token.token_type in _STATEMENTS or word in _STATEMENT_WORDS:
         raise QueryNotAllowed(f"{word} may not run: queries only read; start with SELECT, WITH, FROM or VALUES")
-    raise InvalidQuery(f"Unexpected {token.text!r}{_at(token)}; start with SELECT, WITH, FROM or VALUES")
+    near = get_close_matches(word, ("SELECT", "WITH", "FROM", "VALUES"), 1)
+    hint = f"did you mean {near[0]}?" if near else "start with SELECT, WITH, FROM or VALUES"
+    raise InvalidQuery(f"Unexpected {token.text[:40]!r}{_at(token)}; {hint}")
 
 
 def _faithful(tokens: list[Token]) -> list[Token]:

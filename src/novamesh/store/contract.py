@@ -50,6 +50,12 @@ class StatusRequest(msgspec.Struct, frozen=True, tag="status"):
 Request = QueryRequest | StatusRequest
 
 
+class CareNeeded(Exception):
+    """The query meets values that its SQL cannot cast; the careful form of it can (see ``sql.guard.check``)."""
+
+    code = "care_needed"
+
+
 class StoreStatus(msgspec.Struct, frozen=True):
     """How the store is. ``backlog_bytes`` wait in the spool; ``lag_s`` is the oldest's age.
 
@@ -84,12 +90,14 @@ def message(kind: bytes, body: bytes = b"") -> bytes:
     return MESSAGE.pack(kind, len(body)) + body
 
 
-def error_message(error: RequestError) -> bytes:
+def error_message(error: RequestError | CareNeeded) -> bytes:
     """One error message."""
-    return message(ERROR, msgspec.json.encode(StoreError(error.code, error.message)))
+    return message(ERROR, msgspec.json.encode(StoreError(error.code, str(error))))
 
 
-def decode_error(body: bytes) -> RequestError:
+def decode_error(body: bytes) -> RequestError | CareNeeded:
     """The error a store reported."""
     error = msgspec.json.decode(body, type=StoreError)
+    if error.code == CareNeeded.code:
+        return CareNeeded()
     return by_code().get(error.code, InternalError)(error.message)

@@ -12,8 +12,10 @@ from typing import Any
 import duckdb
 import msgspec
 
-# One space's shapes; product events have tens, and shapes made of ids are not worth keeping.
+# One space's shapes; product events have tens. Shapes made of ids are long: not worth keeping, and
+# thousands of them would take gigabytes.
 _SHAPES = 4096
+_SHAPE_CHARACTERS = 2048
 
 # Canonical JSON has no white space, so these two mark every object within an object or array.
 # They may stand in a string too: such an event takes the longer way to the same answer.
@@ -23,14 +25,18 @@ SHAPES = ", ".join(f"{_SHAPE.format(column)} AS {column}_shape" for column in ("
 _COLUMNS = ("properties", "context")
 
 
-@lru_cache(_SHAPES)
 def paths_of(column: str, shape: str) -> frozenset[str]:
     """All paths of a structure as ``json_structure`` gives it: ``properties.cart.total``."""
-    return frozenset(_walk(column, msgspec.json.decode(shape)))
+    return _remembered(column, shape) if len(shape) <= _SHAPE_CHARACTERS else frozenset(_walk(column, shape))
 
 
-def _walk(prefix: str, node: Any) -> Iterator[str]:
-    stack = [(prefix, node)]
+@lru_cache(_SHAPES)
+def _remembered(column: str, shape: str) -> frozenset[str]:
+    return frozenset(_walk(column, shape))
+
+
+def _walk(column: str, shape: str) -> Iterator[str]:
+    stack: list[tuple[str, Any]] = [(column, msgspec.json.decode(shape))]
     while stack:
         path, node = stack.pop()
         if isinstance(node, dict):

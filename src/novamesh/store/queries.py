@@ -27,6 +27,7 @@ from novamesh.store.contract import (
     END,
     HEAD,
     REQUEST_LIMIT,
+    CareNeeded,
     QueryRequest,
     Request,
     StoreStatus,
@@ -43,6 +44,11 @@ WATCH_INTERVAL_S = 0.02
 # A query that does not end this long after it was interrupted never will: the process is replaced.
 INTERRUPT_GRACE_S = 5.0
 EXIT_STUCK_QUERY = 70
+# What a client has to take the end of an answer when the query's time is over.
+LAST_WORD_S = 0.5
+
+# What a cast of a VARIANT says of an object with keys that differ only in case.
+_CASE_CLASH = "duplicate name"
 
 _decoder = msgspec.json.Decoder(Request)
 
@@ -166,7 +172,7 @@ class QueryServer:
                     self._query(client, request)
                 else:
                     client.sendall(message(DATA, msgspec.json.encode(self._status())) + message(END))
-            except RequestError as error:
+            except (RequestError, CareNeeded) as error:
                 client.sendall(error_message(error))
             except (OSError, ClientGone):
                 raise
@@ -180,7 +186,7 @@ class QueryServer:
         try:
             with self._database.cursor() as cursor:
                 running = Running(cursor, client, time.monotonic() + self._time_limit_s)
-                answer = _Answer(cursor, client, request)
+                answer = _Answer(running, request)
                 with self._watchdog.watch(running):
                     try:
                         self._database.ensure_space(request.space)
@@ -194,9 +200,10 @@ class QueryServer:
 class _Answer:
     """Runs one query and sends its rows. A failure after the first rows is told in the stream."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, client: socket.socket, request: QueryRequest) -> None:
-        self._cursor = cursor
-        self._client = client
+    def __init__(self, running: Running, request: QueryRequest) -> None:
+        self._cursor = running.cursor
+        self._client = running.client
+        self._deadline = running.deadline
         self._request = request
         self._started = time.perf_counter()
         self._encoder: ResultEncoder | None = None
@@ -208,7 +215,7 @@ class _Answer:
         trailer = self._encoder.error(error.code, error.message)
         if trailer is None:
             raise error
-        self._client.sendall(message(DATA, trailer) + message(END))
+        self._tell(message(DATA, trailer) + message(END))
 
     def send(self) -> None:
         encoder = self._describe()
@@ -216,7 +223,7 @@ class _Answer:
         limit, sent = self._request.limit, 0
         rows = self._cursor.fetchmany(min(ROWS_A_CHUNK, limit + 1))
         body = encoder.head()
-        self._client.sendall(message(HEAD))
+        self._tell(message(HEAD))
         self._encoder = encoder
         truncated = False
         while rows:
@@ -227,12 +234,17 @@ class _Answer:
                 sent += len(rows)
             if truncated:
                 break
-            self._client.sendall(message(DATA, body))
+            self._tell(message(DATA, body))
             body = b""
             rows = self._cursor.fetchmany(ROWS_A_CHUNK)
         elapsed_ms = round((time.perf_counter() - self._started) * 1000)
         body += encoder.end(encoder.meta(elapsed_ms, sent, truncated))
-        self._client.sendall((message(DATA, body) if body else b"") + message(END))
+        self._tell((message(DATA, body) if body else b"") + message(END))
+
+    def _tell(self, data: bytes) -> None:
+        # An interrupt does not end a send: a client that reads slowly must not look like a stuck query.
+        self._client.settimeout(max(LAST_WORD_S, self._deadline - time.monotonic()))
+        self._client.sendall(data)
 
     def _describe(self) -> ResultEncoder:
         rows = self._cursor.execute("DESCRIBE " + self._request.sql).fetchall()
@@ -268,9 +280,12 @@ def _reported(error: duckdb.Error, running: Running, time_limit_s: float) -> Exc
     if isinstance(error, duckdb.FatalException | duckdb.InternalException | duckdb.IOException):
         log.error("the database failed", extra={"cause": str(error)})
         return StoreUnavailable("The store of this node has a fault and is looked after; send the query again later.")
-    return InvalidQuery(_first_line(error))
+    if isinstance(error, duckdb.NotImplementedException) and _CASE_CLASH in str(error):
+        return CareNeeded()
+    return InvalidQuery(_in_short(error))
 
 
-def _first_line(error: duckdb.Error) -> str:
-    line = str(error).splitlines()[0].strip()
-    return line if line.endswith((".", "!", "?")) else line + "."
+def _in_short(error: duckdb.Error) -> str:
+    """The first line, and the one that names what may have been meant. Never the statement, which is ours."""
+    first, *rest = str(error).splitlines()
+    return "\n".join([first, *(line for line in rest if line.startswith("Candidate bindings"))])

@@ -7,8 +7,9 @@ is left to do in Python is native too.
 import csv
 import io
 import math
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -53,6 +54,17 @@ def is_json(kind: str) -> bool:
     return kind in ("VARIANT", "JSON") or kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION"))
 
 
+# DuckDB writes these into JSON documents, which have neither; strings are matched to be left alone.
+_NOT_FINITE = re.compile(r'"(?:[^"\\]|\\.)*+"|-?(?:NaN|Infinity)')
+
+
+def _valid_json(document: str) -> str:
+    """A document as it is, with null for numbers JSON does not have."""
+    if "NaN" not in document and "Infinity" not in document:
+        return document
+    return _NOT_FINITE.sub(lambda match: match[0] if match[0].startswith('"') else "null", document)
+
+
 class ResultEncoder(ABC):
     """Encodes one result. ``types`` are DuckDB's names; rows are those of :func:`presented`."""
 
@@ -64,8 +76,8 @@ class ResultEncoder(ABC):
     def meta(self, elapsed_ms: int, rows: int, truncated: bool) -> dict[str, Any]:
         return {"elapsed_ms": elapsed_ms, "rows": rows, "truncated": truncated, "types": self.types}
 
-    def _with_json(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """Rows whose JSON documents go into the output as they are."""
+    def _with_json(self, rows: Sequence[Row], embed: Callable[[str], Any]) -> Sequence[Row]:
+        """Rows with their JSON documents made valid, then put into the output by ``embed``."""
         if not self._json:
             return rows
         changed = []
@@ -73,7 +85,7 @@ class ResultEncoder(ABC):
             values = list(row)
             for n in self._json:
                 if values[n] is not None:
-                    values[n] = msgspec.Raw(values[n].encode())
+                    values[n] = embed(_valid_json(values[n]))
             changed.append(values)
         return changed
 
@@ -102,7 +114,7 @@ class JsonResult(ResultEncoder):
 
     def rows(self, rows: Sequence[Row], first: bool) -> bytes:
         # Encoded JSON has no newline inside a line, so the separators can be told by it.
-        lines = _encoder.encode_lines(self._with_json(rows)).rstrip(b"\n").replace(b"\n", b",\n")
+        lines = _encoder.encode_lines(self._with_json(rows, _as_it_is)).rstrip(b"\n").replace(b"\n", b",\n")
         return lines if first else b",\n" + lines
 
     def end(self, meta: dict[str, Any]) -> bytes:
@@ -123,7 +135,9 @@ class NdjsonResult(ResultEncoder):
         return b""
 
     def rows(self, rows: Sequence[Row], first: bool) -> bytes:
-        return _encoder.encode_lines([dict(zip(self._keys, row, strict=True)) for row in self._with_json(rows)])
+        return _encoder.encode_lines(
+            [dict(zip(self._keys, row, strict=True)) for row in self._with_json(rows, _as_it_is)]
+        )
 
     def end(self, meta: dict[str, Any]) -> bytes:
         return _encoder.encode_lines([{"meta": meta}])
@@ -139,7 +153,7 @@ class CsvResult(ResultEncoder):
         return _csv([self.columns])
 
     def rows(self, rows: Sequence[Row], first: bool) -> bytes:
-        return _csv([[_csv_value(value) for value in row] for row in rows])
+        return _csv([[_csv_value(value) for value in row] for row in self._with_json(rows, str)])
 
     def end(self, meta: dict[str, Any]) -> bytes:
         return b""
@@ -149,6 +163,10 @@ class CsvResult(ResultEncoder):
 
 
 ENCODERS: dict[str, type[ResultEncoder]] = {"json": JsonResult, "ndjson": NdjsonResult, "csv": CsvResult}
+
+
+def _as_it_is(document: str) -> msgspec.Raw:
+    return msgspec.Raw(document.encode())
 
 
 def _csv(rows: Sequence[Row]) -> bytes:

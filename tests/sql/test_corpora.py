@@ -1,0 +1,68 @@
+"""Two collections of statements, through the API of a real node: what may not run, and what must be answered right."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support import RunningNode, running_node
+
+# Longer statements do not fit into a URL: the server refuses them before any of our code sees them.
+URL_LIMIT = 40_000
+DATA = Path(__file__).parents[1] / "data" / "sql"
+SANDBOX = [case for case in json.loads((DATA / "sandbox.json").read_text()) if len(case["sql"]) < URL_LIMIT]
+VARIANT = json.loads((DATA / "variant.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
+    """A node that holds the events of the second collection, and gives queries little time."""
+    path = tmp_path_factory.mktemp("corpora") / "data"
+    with running_node(path, query_time_limit_ms=1500, query_memory_limit_bytes=512 * 1024 * 1024) as node:
+        events = [
+            {"event": "v", "user_id": str(place), "properties": properties}
+            for place, properties in enumerate(VARIANT["events"], 1)
+        ]
+        assert node.post("/v1/batch", {"events": events}).status_code == 202
+        node.wait_for_count(len(events))
+        yield node
+
+
+def _statuses(kind: str) -> set[int]:
+    return {"deny": {400, 403}, "limit": {200, 400, 403}, "allow": {200}}[kind]
+
+
+@pytest.mark.parametrize("case", SANDBOX, ids=lambda case: case["name"])
+def test_what_may_run(node: RunningNode, case: dict[str, str], tmp_path: Path) -> None:
+    sql = case["sql"].replace("{DIR}", str(tmp_path)).replace("{DB}", str(node.data_dir / "store/store.duckdb"))
+    answer = node.query(sql)
+    assert answer.status_code in _statuses(case["must"]), answer.text[:500]
+    if answer.status_code != 200:
+        assert answer.json()["error"] in {"invalid_query", "query_not_allowed", "query_timeout", "query_too_large"}
+        assert str(node.data_dir) not in answer.text
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("case", VARIANT["cases"], ids=lambda case: case["name"])
+def test_right_answers_without_casts(node: RunningNode, case: dict[str, Any]) -> None:
+    answer = node.query(case["sql"])
+    assert answer.status_code == 200, answer.text
+    assert _close(answer.json()["rows"], case["want"]), answer.text
+
+
+def test_the_node_is_well_after_all_that(node: RunningNode) -> None:
+    assert node.count() == len(VARIANT["events"])
+    assert httpx.get(node.url + "/v1/health").json()["status"] == "ok"
+
+
+def _close(found: Any, wanted: Any) -> bool:
+    """Equal, numbers within 1e-9 of each other."""
+    if isinstance(found, list) and isinstance(wanted, list):
+        return len(found) == len(wanted) and all(map(_close, found, wanted))
+    numbers = isinstance(found, int | float) and isinstance(wanted, int | float)
+    if numbers and not isinstance(found, bool) and not isinstance(wanted, bool):
+        return abs(found - wanted) <= 1e-9 * max(1.0, abs(wanted))
+    return type(found) is type(wanted) and bool(found == wanted)
