@@ -48,7 +48,9 @@ def stored(node: RunningNode, user: str, expected: int, columns: str = "event") 
     rows: list[list[Any]] = []
 
     def enough() -> bool:
-        rows[:] = node.rows(f"SELECT {columns} FROM events WHERE user_id = '{user}' ORDER BY id", limit=50_000)
+        rows[:] = node.rows(
+            f"SELECT {columns} FROM events WHERE user_id = '{user}' ORDER BY received_at, id", limit=50_000
+        )
         assert len(rows) <= expected, rows
         return len(rows) == expected
 

@@ -27,6 +27,12 @@ def ready(node: RunningNode) -> bool:
     return httpx.get(node.url + "/v1/ready").status_code == 200
 
 
+def unready(node: RunningNode) -> list[str]:
+    """The parts that are not ready."""
+    details = expect_error(httpx.get(node.url + "/v1/ready"), 503, "not_ready")["details"]
+    return [detail["pointer"] for detail in details]
+
+
 def uptime(node: RunningNode) -> float:
     value = health(node)["uptime"]
     assert isinstance(value, float)
@@ -96,8 +102,7 @@ def test_a_full_disk(full: RunningNode, path: str, body: object) -> None:
     wait_for(lambda: full.query("SELECT 1").status_code == 200, what="the store")
     expect_error(full.post(path, body), 503, "spool_full")
     assert health(full)["status"] == "degraded"
-    document = expect_error(httpx.get(full.url + "/v1/ready"), 503, "not_ready")
-    assert [detail["pointer"] for detail in document["details"]] == ["/spool"]
+    wait_for(lambda: unready(full) == ["/spool"], what="the store to be well, and the spool not")
     page = httpx.get(full.url + "/").text
     assert "Degraded" in page
     assert "Operational" not in page

@@ -20,7 +20,7 @@ ENDLESS = "SELECT sum(hash(a.range + b.range)) FROM range(10000000) a, range(100
 
 
 def ask(
-    client: httpx.Client, sql: str, headers: dict[str, str] | None = None, **parameters: str | int
+    client: httpx.Client, sql: str, headers: dict[str, str] | None = None, /, **parameters: str | int
 ) -> httpx.Response:
     return client.get("/v1/query", params={"q": sql, **parameters}, headers=headers)
 
@@ -328,10 +328,8 @@ def test_a_query_that_fails_while_it_runs(client: httpx.Client, sql: str) -> Non
     expect_error(ask(client, sql), 400, "invalid_query")
 
 
-FAILS_LATE = """
-    SELECT repeat('x', 100) AS t, CAST(CASE WHEN range < 49000 THEN '1' ELSE 'not a number' END AS INTEGER) AS n
-    FROM range(50000)
-"""
+# The largest integer is passed 49,000 rows on, when megabytes of rows have left.
+FAILS_LATE = "SELECT repeat('x', 300) AS t, 9223372036854726807 + r.n AS n FROM range(50000) AS r(n)"
 
 
 def test_json_that_fails_midway_says_so_at_its_end(client: httpx.Client) -> None:

@@ -18,7 +18,9 @@ import pytest
 from tests.support import DEADLINE_S, RunningNode, clean_environment, run_cli, running_node, wait_for
 
 
-def serve(*arguments: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def serve(
+    *arguments: str | Path, cwd: Path | None = None, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """``novamesh serve`` where it must end by itself."""
     return subprocess.run(
         [sys.executable, "-m", "novamesh.cli", "serve", *map(str, arguments)],
@@ -26,7 +28,7 @@ def serve(*arguments: str | Path, cwd: Path | None = None, **environment: str) -
         text=True,
         timeout=DEADLINE_S,
         cwd=cwd,
-        env={**clean_environment(), "PYTHONPATH": python_path(), **environment},
+        env={**clean_environment(), "PYTHONPATH": python_path(), **(environment or {})},
         check=False,
     )
 
@@ -150,7 +152,7 @@ def test_an_unknown_flag(tmp_path: Path) -> None:
 
 
 def test_an_unknown_setting_in_the_environment(tmp_path: Path) -> None:
-    done = serve(f"--data-dir={tmp_path / 'data'}", NOVAMESH_PROT="1")
+    done = serve(f"--data-dir={tmp_path / 'data'}", environment={"NOVAMESH_PROT": "1"})
     expect_refusal(done, "unknown setting 'prot'", "environment", "did you mean port?")
     assert not (tmp_path / "data").exists()
 
@@ -195,7 +197,7 @@ def test_a_file_that_is_wrong(tmp_path: Path, content: str, words: str) -> None:
     ],
 )
 def test_a_variable_that_is_wrong(tmp_path: Path, variable: str, value: str, words: str) -> None:
-    done = serve(f"--data-dir={tmp_path / 'data'}", **{f"NOVAMESH_{variable}": value})
+    done = serve(f"--data-dir={tmp_path / 'data'}", environment={f"NOVAMESH_{variable}": value})
     expect_refusal(done, words)
     assert not (tmp_path / "data").exists()
 
@@ -213,14 +215,16 @@ def test_a_flag_out_of_range(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     missing = tmp_path / "none.toml"
     expect_refusal(serve(f"--config={missing}"), "none.toml", status=2)
-    expect_refusal(serve(cwd=tmp_path, NOVAMESH_CONFIG=str(missing)), "cannot read", "none.toml")
+    expect_refusal(serve(cwd=tmp_path, environment={"NOVAMESH_CONFIG": str(missing)}), "cannot read", "none.toml")
 
 
 def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
     (tmp_path / "novamesh.toml").write_text("data_dir = 'from-file'\nstore = 'from-file'\nnode = 'from-file'\n")
     expect_refusal(serve(cwd=tmp_path), "'from-file'")
-    expect_refusal(serve(cwd=tmp_path, NOVAMESH_STORE="from-environment"), "'from-environment'")
-    expect_refusal(serve("--store=from-flag", cwd=tmp_path, NOVAMESH_STORE="from-environment"), "'from-flag'")
+    expect_refusal(serve(cwd=tmp_path, environment={"NOVAMESH_STORE": "from-environment"}), "'from-environment'")
+    expect_refusal(
+        serve("--store=from-flag", cwd=tmp_path, environment={"NOVAMESH_STORE": "from-environment"}), "'from-flag'"
+    )
 
 
 # ---- a good start

@@ -248,7 +248,7 @@ SELECT = [
     ("DISTINCT ON (properties.k) user_id FROM events ORDER BY user_id", [["1"], ["4"], ["5"], ["6"]]),
     ("count(*) FROM (SELECT properties.k FROM events UNION SELECT properties.n FROM events)", [[9]]),
     ("properties.k FROM events INTERSECT SELECT properties.n + 0.5 FROM events ORDER BY 1", [[1.0], [None]]),
-    ("properties.n AS n FROM events UNION ALL SELECT properties.k FROM events ORDER BY n LIMIT 2", [[0.5], [1]]),
+    ("properties.n AS n FROM events UNION ALL SELECT properties.k FROM events ORDER BY n LIMIT 1", [[0.5]]),
     ("properties.n FROM events UNION ALL SELECT properties.n FROM events ORDER BY 1 LIMIT 3", [[0.5], [0.5], [5]]),
     ("properties.n FROM events UNION ALL SELECT properties.n FROM events ORDER BY n LIMIT 3", [[0.5], [0.5], [5]]),
     # order: numbers by value, then text, then nothing

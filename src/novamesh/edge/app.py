@@ -4,11 +4,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 from granian.rsgi import HTTPProtocol, ProtocolClosed, ProtocolError, Scope
 
 from novamesh.config import Config
 from novamesh.edge import health, ingest, query
+from novamesh.edge.head import HeadProtocol
 from novamesh.edge.request import ClientGone
 from novamesh.edge.worker import Worker
 from novamesh.errors import InternalError, MethodNotAllowed, NotFound, RequestError
@@ -51,6 +53,8 @@ class Application:
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         started = time.perf_counter_ns()
         worker = self._worker
+        if scope.method == "HEAD":
+            protocol = cast(HTTPProtocol, HeadProtocol(protocol))
         try:
             events = await _handler(scope)(worker, scope, protocol)
             if events:
