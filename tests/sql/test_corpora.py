@@ -64,5 +64,5 @@ def _close(found: Any, wanted: Any) -> bool:
         return len(found) == len(wanted) and all(map(_close, found, wanted))
     numbers = isinstance(found, int | float) and isinstance(wanted, int | float)
     if numbers and not isinstance(found, bool) and not isinstance(wanted, bool):
-        return abs(found - wanted) <= 1e-9 * max(1.0, abs(wanted))
-    return type(found) is type(wanted) and bool(found == wanted)
+        return bool(abs(found - wanted) <= 1e-9 * max(1.0, abs(wanted)))
+    return bool(type(found) is type(wanted) and found == wanted)

@@ -4,9 +4,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import cast
 
-from granian.rsgi import HTTPProtocol, ProtocolClosed, ProtocolError, Scope
+from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
 
 from novamesh.config import Config
 from novamesh.edge import health, ingest, query
@@ -87,8 +88,5 @@ def _answer(worker: Worker, protocol: HTTPProtocol, error: RequestError) -> None
     headers = [("content-type", "application/json"), *error.headers]
     if error.retry_after is not None:
         headers.append(("retry-after", str(error.retry_after)))
-    try:
+    with suppress(ProtocolClosed):
         protocol.response_bytes(error.status, headers, error.body())
-    except (ProtocolClosed, ProtocolError):
-        # A stream was under way: ending the handler cuts it off, and its reader sees that.
-        log.warning("a response was cut off", extra={"code": error.code})

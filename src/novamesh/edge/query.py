@@ -5,13 +5,13 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from granian.rsgi import HTTPProtocol, Scope
+from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
 
 from novamesh.edge.client import ask
 from novamesh.edge.connection import cut
 from novamesh.edge.request import ClientGone, read_number, read_parameters
 from novamesh.edge.worker import Worker
-from novamesh.errors import InvalidParameter, InvalidQuery, RequestError
+from novamesh.errors import InvalidParameter, InvalidQuery
 from novamesh.sql.explain import explain
 from novamesh.sql.guard import check
 from novamesh.store.contract import FORMATS, CareNeeded, QueryRequest, schema_for
@@ -67,8 +67,11 @@ async def _pass_on(path: Path, request: QueryRequest, scope: Scope, protocol: HT
         try:
             async for data in answer.data():
                 await transport.send_bytes(data)
-        except (RequestError, CareNeeded) as error:
-            log.warning("an answer was cut off", extra={"code": error.code})
+        except ProtocolClosed:
+            raise ClientGone from None
+        except Exception as error:
+            # Whatever it is, this answer can no longer become an error.
+            log.warning("an answer was cut off", extra={"cause": getattr(error, "code", repr(error))})
             cut(scope.client)
             raise ClientGone from None
 
