@@ -32,8 +32,8 @@ from tests.unit.store_files import Store, named
 STATUS = StoreStatus(backlog_bytes=1, lag_s=2.5, damaged=3, stored=4, duplicates=5, quarantined=6, loader_error="full")
 # Takes hours, and can be interrupted at any time.
 HEAVY = "SELECT count(*) FROM range(1000000000) a(i), range(1000000) b(j) WHERE (i * j) % 7 = 3"
-# Fails when the first rows have long been sent: DuckDB works less than 100,000 rows ahead.
-LATE = "SELECT CASE WHEN i < 300000 THEN 'good' ELSE error('too late') END AS v FROM range(310000) t(i)"
+# Fails when the first rows have long been sent: DuckDB works some 100,000 rows ahead.
+LATE = "SELECT CASE WHEN i < 900000 THEN 'good' ELSE error('too late') END AS v FROM range(910000) t(i)"
 SOON = "SELECT CASE WHEN i < 1 THEN 1 ELSE CAST('x' || i AS INT) END AS v FROM range(2) t(i)"
 
 Messages = list[tuple[bytes, bytes]]
