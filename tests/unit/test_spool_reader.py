@@ -53,7 +53,7 @@ def test_a_reader_goes_on_where_another_stopped(segment: Path) -> None:
     first = SegmentReader(segment, NODE, Position())
     frames = first.read(1)
     first.close()
-    assert [frame.payload for frame in frames] == PAYLOADS
+    assert [frame.payload for frame in frames] == PAYLOADS[:1], "one frame at least, and little more than asked for"
     again = SegmentReader(segment, NODE, Position(frames[0].end, frames[0].sequence))
     assert [frame.payload for frame in again.read(1000)] == PAYLOADS[1:]
     assert again.finished

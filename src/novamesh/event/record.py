@@ -15,17 +15,21 @@ these and *i* in the last 16 bits. ``named`` says whether clients know it as a b
 the time of receipt in µs; ``n`` the number of events; ``key`` the client's Idempotency-Key.
 """
 
+import contextlib
 import hashlib
 import random
 import secrets
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from novamesh.errors import NovameshError
 
 VERSION = 1
 _KIND = b"\x01"
 _BATCH_PREFIX = "b_"
+_LATEST = 253_402_300_799_999_999  # the last microsecond of the year 9999
 
 
 class RecordError(NovameshError):
@@ -33,12 +37,12 @@ class RecordError(NovameshError):
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A record's header."""
+    """A record's header. What is read is checked: the store builds names and ids of it."""
 
-    space: str
-    batch: str
-    at: int
-    n: int
+    space: Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,40}(\.test)?\Z")]
+    batch: Annotated[str, Meta(pattern=r"^[0-9a-f]{28}\Z")]
+    at: Annotated[int, Meta(ge=0, le=_LATEST)]
+    n: Annotated[int, Meta(ge=1, le=1 << 16)]
     named: bool = False
     key: str | None = None
     v: int = VERSION
@@ -47,6 +51,10 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     def batch_id(self) -> str | None:
         """The batch's id as clients see it; None for a single event."""
         return _BATCH_PREFIX + self.batch if self.named else None
+
+
+class _Version(msgspec.Struct):
+    v: int = VERSION
 
 
 # Seeded by the system once: asking it for every batch takes longer than all the rest. Ids are no secrets.
@@ -68,10 +76,22 @@ def decode(payload: bytes) -> tuple[Record, bytes]:
     try:
         record = _decoder.decode(header)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        _check_version(header)
         raise RecordError(f"the record's header cannot be read: {error}") from None
     if record.v != VERSION:
-        raise RecordError(f"the record has version {record.v}, this node reads {VERSION}")
+        raise _other_version(record.v)
     return record, events
+
+
+def _check_version(header: bytes) -> None:
+    """A header of another version may have other fields: then that is what is wrong with it."""
+    with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+        if (version := msgspec.json.decode(header, type=_Version).v) != VERSION:
+            raise _other_version(version)
+
+
+def _other_version(version: int) -> RecordError:
+    return RecordError(f"the record has version {version}, this node reads {VERSION}")
 
 
 def new_batch(at_us: int) -> str:

@@ -115,6 +115,12 @@ def find_frame(data: bytes, start: int) -> int | None:
     return None
 
 
+def is_end(data: bytes) -> bool:
+    """Whether ``data`` closes with the frame that ends a segment, whatever its number."""
+    position = len(data) - frame_size(len(KIND_END))
+    return position >= 0 and data.endswith(KIND_END + _PADDING[-1]) and _is_frame(data, position)
+
+
 def _is_frame(data: bytes, position: int) -> bool:
     _, _, number = _FRAME.unpack_from(data, position)
     try:

@@ -66,7 +66,7 @@ class SegmentReader:
         while self.position.offset < end and max_bytes > 0 and not self.finished:
             before = self.position.offset
             try:
-                frames += self._read_chunk(end, live)
+                frames += self._read_chunk(min(max_bytes, CHUNK_BYTES), end, live)
             except SpoolDamage:
                 if frames:
                     break  # hand over what is whole; the next read comes back to this
@@ -78,8 +78,7 @@ class SegmentReader:
             self.finished = True
         return frames
 
-    def _read_chunk(self, end: int, live: bool) -> list[Frame]:
-        size = CHUNK_BYTES
+    def _read_chunk(self, size: int, end: int, live: bool) -> list[Frame]:
         while True:
             data = os.pread(self._descriptor, min(size, end - self.position.offset), self.position.offset)
             frames = self._decode(data, end, live)

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from novamesh.errors import NovameshError
-from novamesh.spool.frame import find_frame
+from novamesh.spool.frame import find_frame, is_end
 from novamesh.spool.segment import TORN_SUFFIX, mark_path, sync_directory
 
 log = logging.getLogger(__name__)
@@ -29,14 +29,14 @@ class SpoolDamage(NovameshError):
 def cut_torn_tail(segment: Path, offset: int, cause: str) -> None:
     """Cut what lies behind the last whole frame, after a copy of it is kept.
 
-    Raises :class:`SpoolDamage` if a whole frame follows: then ``offset`` is in the middle of
-    what was written, and cutting would lose it.
+    Raises :class:`SpoolDamage` if a whole frame follows, be it only the end of a segment that was
+    closed in order: then ``offset`` is in the middle of what was written, and cutting would lose it.
     """
     with segment.open("r+b") as file:
         file.seek(offset)
         tail = file.read()
         # Frames are aligned from the start of the file, and so is the tail.
-        if find_frame(tail, 0) is not None:
+        if find_frame(tail, 0) is not None or is_end(tail):
             raise SpoolDamage(segment, offset, cause)
         copy = segment.with_name(segment.name + TORN_SUFFIX)
         with copy.open("wb") as kept:

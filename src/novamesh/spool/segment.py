@@ -1,5 +1,6 @@
 """Segment files: their names, how one is made durable, how one tells whether it has a writer."""
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -50,10 +51,11 @@ def has_writer(segment: Path) -> bool:
 def read_mark(segment: Path) -> int:
     """Offset up to which a live segment is synced; 0 when there is no mark yet."""
     try:
-        data = mark_path(segment).read_bytes()
-    except FileNotFoundError:
-        return 0
-    return int(_MARK.unpack(data)[0]) if len(data) == _MARK.size else 0
+        with mark_path(segment).open("rb") as file, mmap.mmap(file.fileno(), _MARK.size, prot=mmap.PROT_READ) as mark:
+            # As it is written: in one piece.
+            return int(_MARK.unpack(mark[:])[0])
+    except (FileNotFoundError, ValueError):
+        return 0  # ValueError: the file is shorter than a mark
 
 
 def clear_leftovers(directory: Path) -> None:
@@ -90,27 +92,38 @@ class OpenSegment:
             sync_directory(directory)
         except BaseException:
             os.close(self.descriptor)
-            temporary.unlink(missing_ok=True)
+            for leftover in (temporary, mark_path(self.path)):
+                with contextlib.suppress(OSError):
+                    leftover.unlink(missing_ok=True)
             raise
         self.mark(self.offset)
 
     def mark(self, offset: int) -> None:
         """Tell readers that everything before ``offset`` is synced."""
         self.offset = offset
-        # Eight aligned bytes: the processor stores them in one piece.
-        _MARK.pack_into(self._mark, 0, offset)
+        # Eight aligned bytes: the processor stores them in one piece. (`pack_into` would write zeros first.)
+        self._mark[:] = _MARK.pack(offset)
+
+    def cut_back(self) -> None:
+        """Take off what is behind the last good sync, for good. Raises OSError."""
+        os.ftruncate(self.descriptor, self.offset)
+        os.fsync(self.descriptor)
 
     def close(self) -> None:
         """Give up the lock. The mark is of no use from here on."""
-        os.close(self.descriptor)
         self._mark.close()
-        mark_path(self.path).unlink(missing_ok=True)
+        # What cannot be removed (the file system may be read-only by now) does no harm.
+        with contextlib.suppress(OSError):
+            mark_path(self.path).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            os.close(self.descriptor)
 
 
 def _create_mark(path: Path) -> mmap.mmap:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        os.ftruncate(descriptor, _MARK.size)
+        # Written, not only made long: storing into a hole on a full disk kills the process (SIGBUS).
+        os.pwrite(descriptor, _MARK.pack(0), 0)
         return mmap.mmap(descriptor, _MARK.size)
     finally:
         os.close(descriptor)

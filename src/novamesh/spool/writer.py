@@ -1,6 +1,7 @@
 """The writer of one edge worker: group commit. One thread, one ``writev``, one ``fdatasync``."""
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -55,10 +56,15 @@ class Limits:
         return self._reason
 
     def _measure(self) -> str | None:
-        disk = os.statvfs(self._directory)
+        try:
+            disk = os.statvfs(self._directory)
+            size = spool_size(self._directory)
+        except OSError as cause:
+            log.error("the spool cannot be measured", extra={"cause": str(cause)})
+            return "the disk of this node cannot be read"
         if disk.f_bavail * disk.f_frsize < self._reserve_bytes:
             return "the disk reserve of this node is reached"
-        if spool_size(self._directory) > self._spool_bytes:
+        if size > self._spool_bytes:
             return "the spool of this node has reached its size limit"
         return None
 
@@ -87,7 +93,7 @@ class SpoolWriter:
         self._pending_bytes = 0
         self._wake = threading.Event()
         self._stopping = False
-        self._failure: OSError | None = None
+        self._failure: str | None = None
         self._segment: OpenSegment | None = OpenSegment(directory, node_id)
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
         self._thread.start()
@@ -116,7 +122,7 @@ class SpoolWriter:
 
     def failure(self) -> str | None:
         """What the disk said last, if the last write or sync failed."""
-        return None if self._failure is None else f"the disk refused a write: {self._failure.strerror}"
+        return self._failure
 
     def stop(self) -> None:
         """Sync what is queued, close the segment in order, end the thread."""
@@ -131,7 +137,7 @@ class SpoolWriter:
             self._wake.clear()
             while group := self._take():
                 self._commit(group)
-        self._close()
+        self._rotate()
 
     def _take(self) -> list[Waiter]:
         group: list[Waiter] = []
@@ -148,8 +154,14 @@ class SpoolWriter:
             self._write([payload for payload, _ in group])
             self._failure = None
         except OSError as cause:
-            error = self._give_up(cause)
-        self._loop.call_soon_threadsafe(self._release, group, error)
+            error = self._give_up(f"the disk refused a write: {cause.strerror}", cause)
+        except Exception as cause:
+            # Memory, or a bug: without this thread every request would wait for ever.
+            log.exception("the spool writer failed")
+            error = self._give_up("the spool writer failed", cause)
+        # A loop that is closed has nobody left who waits.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._release, group, error)
 
     def _write(self, payloads: list[bytes]) -> None:
         segment = self._segment
@@ -173,7 +185,7 @@ class SpoolWriter:
         try:
             self._close()
         except OSError as cause:
-            self._give_up(cause)
+            self._give_up(f"the disk refused a write: {cause.strerror}", cause)
 
     def _close(self) -> None:
         segment, self._segment = self._segment, None
@@ -184,23 +196,23 @@ class SpoolWriter:
             os.fdatasync(segment.descriptor)
             segment.mark(segment.offset + frame_size(len(KIND_END)))
         except OSError:
-            os.ftruncate(segment.descriptor, segment.offset)
+            segment.cut_back()
             raise
         finally:
             segment.close()
 
-    def _give_up(self, cause: OSError) -> RequestError:
+    def _give_up(self, reason: str, cause: Exception) -> RequestError:
         """Leave the segment at its last good sync: after a failed sync, a second one may lie."""
-        self._failure = cause
+        self._failure = reason
         log.error("spool write failed", extra={"cause": str(cause)})
         segment, self._segment = self._segment, None
         if segment is not None:
             try:
-                os.ftruncate(segment.descriptor, segment.offset)
+                segment.cut_back()
             except OSError as error:
                 log.error("spool segment cannot be cut back", extra={"cause": str(error), "file": segment.path.name})
             segment.close()
-        if cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return SpoolFull("Nothing was accepted because this node's disk is full; send it again later.")
         return SpoolUnavailable("Nothing was accepted because this node's disk refused the write; send it again.")
 

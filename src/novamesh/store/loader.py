@@ -8,7 +8,7 @@ in a step, the positions say where to go on.
 import logging
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,9 +24,13 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.05
 # Large enough that a load's fixed cost does not count, small enough that the events of one load
-# are seen well within a second.
+# are seen well within a second, and that a backlog of any size is loaded within the memory there is.
 LOAD_BYTES = 12 * 1024 * 1024
+# Far more than there are workers, far less than files that a process may open.
+OPEN_SEGMENTS = 256
 PRUNE_INTERVAL_S = 300
+# No event takes longer from its time of receipt until it can be read from the spool.
+PRUNE_MARGIN = timedelta(hours=1)
 RETRY_S = 1.0
 
 
@@ -49,25 +53,29 @@ class Loader:
         self._readers: dict[Path, SegmentReader] = {}
         self._pruned_at = time.monotonic()
         self._behind_since: float | None = None
+        self._failures = 0
         self.error: str | None = None
         self.loaded = database.totals()
 
     def run(self, stopping: threading.Event) -> None:
         """Load until ``stopping`` is set, then until nothing is left.
 
-        Ends with ``duckdb.FatalException`` when the database has given up; other faults of disk
-        or database are reported in ``error`` and tried again.
+        Ends with ``duckdb.FatalException`` when the database has given up; everything else that
+        goes wrong is reported in ``error`` and tried again, with less at a time.
         """
         while True:
             last = stopping.is_set()
             try:
                 loaded = self.step()
                 self.error = None
+                self._failures = max(0, self._failures - 1)
             except duckdb.FatalException:
                 raise
-            except (duckdb.Error, OSError) as error:
-                self.error = str(error).splitlines()[0]
-                log.error("loading failed, will try again", extra={"cause": self.error})
+            except Exception as error:
+                self._failures += 1
+                self.error = (str(error) or type(error).__name__).splitlines()[0]
+                unexpected = not isinstance(error, duckdb.Error | OSError)
+                log.error("loading failed, will try again", extra={"cause": self.error}, exc_info=unexpected)
                 if last:
                     return
                 stopping.wait(RETRY_S)
@@ -78,15 +86,19 @@ class Loader:
                 stopping.wait(POLL_S)
 
     def step(self) -> bool:
-        """One round. Returns whether there was anything to load."""
-        self._prune()
-        self._open_segments()
+        """One round, oldest segment first. Returns whether there was anything to do."""
+        all_open = self._open_segments()
+        room = max(1, LOAD_BYTES >> self._failures)
         units: list[Unit] = []
         positions: dict[str, Position] = {}
         damages: list[SpoolDamage] = []
         try:
             for reader in self._readers.values():
-                more, positions[reader.path.name], damage = self._gather(reader)
+                if room <= 0:
+                    break
+                before = reader.position.offset
+                more, positions[reader.path.name], damage = self._gather(reader, room)
+                room -= reader.position.offset - before
                 units += more
                 damages += [damage] if damage else []
             self._behind_since = min(unit.record.at for unit in units) / 1e6 if units else None
@@ -100,8 +112,10 @@ class Loader:
         for damage in damages:
             self._readers.pop(damage.segment).close()
             set_aside(damage)
-        self._delete_finished()
-        return bool(units)
+        deleted = self._delete_finished()
+        if all_open and room > 0:
+            self._prune()  # not while older events, whose ids must still be known, are waiting
+        return bool(units or damages or deleted)
 
     def progress(self, now: float) -> Progress:
         """How far behind the loader is. May be called from another thread."""
@@ -125,8 +139,10 @@ class Loader:
             reader.close()
         self._readers.clear()
 
-    def _open_segments(self) -> None:
-        for path in list_segments(self._spool):
+    def _open_segments(self) -> bool:
+        """Open the oldest segments, as many as may be. Returns whether these are all."""
+        segments = list_segments(self._spool)
+        for path in segments[:OPEN_SEGMENTS]:
             if path in self._readers:
                 continue
             try:
@@ -134,13 +150,14 @@ class Loader:
                 self._readers[path] = SegmentReader(path, self._node_id, position)
             except SpoolDamage as damage:
                 set_aside(damage)
+        return len(segments) <= OPEN_SEGMENTS
 
-    def _gather(self, reader: SegmentReader) -> tuple[list[Unit], Position, SpoolDamage | None]:
+    def _gather(self, reader: SegmentReader, max_bytes: int) -> tuple[list[Unit], Position, SpoolDamage | None]:
         """What follows in a segment, the position behind it, and what is wrong there."""
         units: list[Unit] = []
         position = reader.position
         try:
-            frames = reader.read(LOAD_BYTES // len(self._readers))
+            frames = reader.read(max_bytes)
         except SpoolDamage as damage:
             return units, position, damage
         for frame in frames:
@@ -160,7 +177,7 @@ class Loader:
     def _add(self, loaded: Loaded) -> None:
         self.loaded = Loaded(*(a + b for a, b in zip(self.loaded, loaded, strict=True)))
 
-    def _delete_finished(self) -> None:
+    def _delete_finished(self) -> bool:
         finished = [reader for reader in self._readers.values() if reader.finished]
         for reader in finished:
             del self._readers[reader.path]
@@ -169,6 +186,7 @@ class Loader:
             self._positions.pop(reader.path.name, None)
         if finished:
             self._database.forget_positions([reader.path.name for reader in finished])
+        return bool(finished)
 
     def _forget_deleted(self) -> None:
         """Drop the positions of segments that the process before this one deleted."""
@@ -184,4 +202,4 @@ class Loader:
     def _prune(self) -> None:
         if time.monotonic() - self._pruned_at >= PRUNE_INTERVAL_S:
             self._pruned_at = time.monotonic()
-            self._database.prune_seen(datetime.now(UTC).replace(tzinfo=None))
+            self._database.prune_seen(datetime.now(UTC).replace(tzinfo=None) - PRUNE_MARGIN)
