@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from novamesh.errors import StartError
+from novamesh.spool.segment import sync_directory
 
 FORMAT = 1
 
@@ -82,8 +83,14 @@ class DataDirectory:
         if self._identity.exists():
             return False
         temporary = self._identity.with_suffix(".tmp")
-        temporary.write_bytes(msgspec.json.encode(Identity(FORMAT, uuid.uuid4())))
+        # Synced before the first event is accepted: without it the node would not start on what is in the spool.
+        with temporary.open("wb") as file:
+            file.write(msgspec.json.encode(Identity(FORMAT, uuid.uuid4())))
+            file.flush()
+            os.fsync(file.fileno())
         temporary.rename(self._identity)
+        sync_directory(self.path)
+        sync_directory(self.path.parent)
         return True
 
     def _take_lock(self) -> None:

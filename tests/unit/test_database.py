@@ -1,6 +1,7 @@
 """The database: what it refuses, where it keeps what, and its versions."""
 
 import json
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import duckdb
 import pytest
 
 from novamesh.errors import StartError
+from novamesh.event.accept import accept_batch
 from novamesh.store.migrations import MIGRATIONS
 from novamesh.store.paths import paths_of
 from tests.unit.store_files import NOW, Event, Store, canonical, named
@@ -115,6 +117,66 @@ def test_values_come_out_as_they_went_in(tmp_path: Path, budget: int, together: 
         assert store.values() == {**VALUES, "absent": None}
         assert store.values(column="context") == {**VALUES, "absent": None}
         assert store.rows("SELECT count(*) <= ? FROM novamesh.paths", budget) == [(True,)]
+
+
+# What could be taken for a path, a pattern, a number or a quotation by what lies between.
+PIECES = [
+    "a",
+    "A",
+    '"',
+    "'",
+    "\\",
+    "\n",
+    "\0",
+    "\x1f",
+    ".",
+    "$",
+    "[0]",
+    "[]",
+    "{",
+    "}",
+    ":{",
+    "[{",
+    "*",
+    "%",
+    "é",
+    "🐎",
+    " ",
+]
+PIECES += ["\u2028", "\ufeff", "\uffff", "null", "NaN", "1", "-0", "1e5", "2026-01-01", "true", "id", "{{", "{0}", "?"]
+
+
+def arbitrary(rng: random.Random, depth: int = 0) -> Any:
+    """A JSON value."""
+    kind = rng.randrange(12 if depth < 5 else 9)
+    if kind < 3:
+        return "".join(rng.choices(PIECES, k=rng.randrange(4)))
+    if kind < 6:
+        return rng.choice([0, 1, -1, 0.5, 1e300, -1e-300, 2**53 + 1, -(2**63), 2**64 - 1, 1.0, rng.random(), -1.5e-7])
+    if kind < 9:
+        return rng.choice([True, False, None, "", "x"])
+    if kind == 9:
+        return [arbitrary(rng, depth + 1) for _ in range(rng.randrange(4))]
+    return {
+        "".join(rng.choices(PIECES, k=rng.randrange(4))): arbitrary(rng, depth + 1) for _ in range(rng.randrange(5))
+    }
+
+
+@pytest.mark.parametrize("budget", [0, 64, 5000])
+def test_arbitrary_values_come_out_as_they_went_in(tmp_path: Path, budget: int) -> None:
+    """From the body of a request to the view."""
+    rng = random.Random(7)
+    sent = {str(n): {f"{n % 7}{k}": arbitrary(rng) for k in range(4)} for n in range(300)}
+    with Store(tmp_path / "data", max_shredded_paths=budget) as store:
+        for start in range(0, 300, 60):
+            events = [{"event": name, "properties": sent[name]} for name in map(str, range(start, start + 60))]
+            accepted = accept_batch(json.dumps({"events": events}).encode())
+            store.take(accepted.events, n=accepted.count)
+        store.rows("CHECKPOINT")
+        assert store.totals() == (300, 0, 0)
+        # As text, so that 1 is not 1.0 and true is not 1.
+        found = {name: json.dumps(value, sort_keys=True) for name, value in store.values().items()}
+        assert found == {name: json.dumps(value, sort_keys=True) for name, value in sent.items()}
 
 
 def test_times_are_those_sent_or_those_of_receipt(store: Store) -> None:

@@ -1,6 +1,8 @@
 """The spool's bytes, pinned: what one version has written, every later one must read."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from novamesh.spool import frame
-from novamesh.spool.frame import FrameError, SegmentHeader, decode_frame, encode_frame, find_frame
+from novamesh.spool.frame import FrameError, SegmentHeader, decode_frame, encode_frame, find_frame, is_end
+from novamesh.spool.segment import list_segments
+from tests.unit.spool_files import write
 
 NODE = bytes(range(16))
 HEADER = bytes.fromhex(
@@ -79,6 +83,16 @@ def test_the_document_and_the_docstring_say_the_same() -> None:
         *(("0", "8"), ("8", "4"), ("12", "4"), ("16", "8"), ("24", "16"), ("40", "20"), ("60", "4")),
         *(("0", "4"), ("4", "4"), ("8", "8"), ("16", "n")),
     ]
+
+
+def test_the_documented_way_to_read_by_hand(tmp_path: Path) -> None:
+    document = (Path(__file__).parents[2] / "docs/spool-format.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", document, re.DOTALL)
+    payloads = [b"\x01one", b"\x01" + b"x" * 30]
+    write(tmp_path, payloads)
+    (segment,) = list_segments(tmp_path)
+    shown = subprocess.run([sys.executable, "-c", code, segment], capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines() == [f"1 64 {payloads[0]!r}", f"2 88 {payloads[1]!r}", f"3 136 {frame.KIND_END!r}"]
 
 
 @pytest.mark.parametrize(
@@ -153,3 +167,14 @@ def test_a_frame_is_found_behind_damage() -> None:
     assert find_frame(bytes(64) + whole, 0) == 64
     assert find_frame(b"\x01" * 64 + whole[:-8], 0) is None
     assert find_frame(b"", 0) is None
+
+
+def test_an_end_is_told_from_what_looks_like_one() -> None:
+    end = b"".join(encode_frame(9, frame.KIND_END))
+    assert is_end(end)
+    assert is_end(bytes(13) + end)
+    assert not is_end(end[1:])
+    assert not is_end(end + bytes(8))
+    assert not is_end(bytes(64))
+    assert not is_end(b"")
+    assert not is_end(b"".join(encode_frame(9, b"\x01")))

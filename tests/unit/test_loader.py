@@ -14,7 +14,8 @@ from novamesh.spool.reader import SegmentReader
 from novamesh.spool.repair import QUARANTINE
 from novamesh.spool.segment import list_segments
 from novamesh.store import loader as loader_module
-from novamesh.store.duckdb import Database
+from novamesh.store.duckdb import Database, Unit
+from tests.support import wait_for
 from tests.unit.spool_files import NODE
 from tests.unit.store_files import HOUR, NOW, Store, named
 
@@ -28,6 +29,13 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 # ---- Exactly once ---------------------------------------------------------------------------------------
+
+
+def run_to_the_end(store: Store) -> None:
+    """Run the loader as its thread does on a stop."""
+    stopping = threading.Event()
+    stopping.set()
+    store.loader.run(stopping)
 
 
 class Death(BaseException):
@@ -113,25 +121,116 @@ def reader_is_live(store: Store, path: Path, descriptor: int) -> None:
     Path(f"{path}.mark").write_bytes(path.stat().st_size.to_bytes(8, "little"))
 
 
-def test_nothing_is_lost_when_the_disk_refuses_one_of_several_segments(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("call", ["read", "__init__"])
+def test_a_segment_that_the_disk_does_not_give_keeps_back_only_itself(
+    store: Store, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    store.send(named("a"))
-    store.send(named("b"))
-    read = SegmentReader.read
-    last = list_segments(store.spool)[-1]
+    for name in ("a", "b", "c"):
+        store.send(named(name))
+    refused = list_segments(store.spool)[1]
+    work = getattr(SegmentReader, call)
 
-    def failing(self: SegmentReader, max_bytes: int) -> Any:
-        if self.path == last:
+    def failing(self: SegmentReader, *arguments: Any) -> Any:
+        if refused in (getattr(self, "path", None), *arguments):
+            if call == "read":
+                work(self, *arguments)  # it is ahead of what is stored then
             raise OSError(5, "Input/output error")
-        return read(self, max_bytes)
+        return work(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(SegmentReader, "read", failing)
-        with pytest.raises(OSError, match="Input/output"):
-            store.loader.step()
+        patch.setattr(SegmentReader, call, failing)
+        run_to_the_end(store)
+        assert (store.names(), store.segments()) == (["a", "c"], 1)
+        assert "Input/output error" in (store.loader.error or "")
+    run_to_the_end(store)
+    assert (store.names(), store.segments(), store.loader.error) == (["a", "b", "c"], 0, None)
+
+
+# ---- A backlog ------------------------------------------------------------------------------------------
+
+
+def test_a_backlog_is_loaded_in_parts_oldest_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many segments wait: neither memory nor open files may grow with them."""
+    names = [f"{n:03}" for n in range(120)]
+    records = [store.record(named(name) + named("x" * 200)) for name in names]
+    store.write(*records, segment_bytes=3000)
+    assert store.segments() > 10
+    monkeypatch.setattr(loader_module, "LOAD_BYTES", 1000)
+    monkeypatch.setattr(loader_module, "OPEN_SEGMENTS", 3)
+    loads: list[list[str]] = []
+    load = Database.load
+
+    def noting(self: Database, units: list[Unit], positions: Any) -> Any:
+        loads.append([unit.events[11:14] for unit in units])
+        assert len(store.loader._readers) <= 3
+        return load(self, units, positions)
+
+    monkeypatch.setattr(Database, "load", noting)
     store.load()
-    assert store.names() == ["a", "b"]
+    assert [name for part in loads for name in part] == names
+    assert max(map(len, loads)) <= 1000 // len(records[0]) + 1
+    assert (store.segments(), store.positions(), store.totals()) == (0, 0, (240, 0, 0))
+
+
+def test_an_id_is_known_until_a_backlog_older_than_the_window_is_loaded(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store was down for longer than the window: what repeats in the backlog repeats within the window."""
+    monkeypatch.setattr(loader_module, "LOAD_BYTES", 1)
+    monkeypatch.setattr(loader_module, "PRUNE_INTERVAL_S", 0)
+    first = store.record(with_ids(a="1"), at=NOW)
+    again = store.record(with_ids(b="1", c="2"), at=NOW + 60_000_000)
+    store.write(first, again)
+    store.load()
+    assert (store.names(), store.totals()) == (["a", "c"], (2, 1, 0))
+    while store.loader.step() or store.rows("SELECT 1 FROM p_default.seen"):
+        pass  # all is loaded, and the window was over long ago
+
+
+def test_a_load_that_does_not_fit_into_memory_is_tried_with_less(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{n:03}" for n in range(16)]
+    store.write(*(store.record(named(name)) for name in names))
+    monkeypatch.setattr(loader_module, "RETRY_S", 0.02)
+    monkeypatch.setattr(loader_module, "LOAD_BYTES", 4096)
+    load = Database.load
+
+    def with_little_memory(self: Database, units: list[Unit], positions: Any) -> Any:
+        if len(units) > 2:
+            raise duckdb.OutOfMemoryException("failed to allocate")
+        return load(self, units, positions)
+
+    monkeypatch.setattr(Database, "load", with_little_memory)
+    run_while_it_fails(store)
+    assert (store.names(), store.segments()) == (names, 0)
+
+
+def run_while_it_fails(store: Store) -> None:
+    """Run the loader as its thread does, until all is loaded."""
+    stopping = threading.Event()
+    thread = threading.Thread(target=store.loader.run, args=(stopping,))
+    thread.start()
+    try:
+        wait_for(lambda: not store.segments(), what="the end of the backlog")
+    finally:
+        stopping.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), MemoryError(), OSError(28, "No space left on device")])
+def test_no_error_ends_the_loader(store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    store.send(named("a"))
+    monkeypatch.setattr(loader_module, "RETRY_S", 0.02)
+    load = Database.load
+    errors = [error, error]
+
+    def failing(self: Database, *arguments: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return load(self, *arguments)
+
+    monkeypatch.setattr(Database, "load", failing)
+    run_while_it_fails(store)
+    assert store.names() == ["a"]
 
 
 # ---- Duplicates -----------------------------------------------------------------------------------------

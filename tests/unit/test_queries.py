@@ -239,6 +239,24 @@ def test_a_client_that_says_nothing_does_no_harm(serve: Callable[..., Server]) -
         assert kinds(server.ask("SELECT 1"))[-1] == END
 
 
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), RuntimeError("can't start new thread")])
+def test_a_server_short_of_something_goes_on(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    take = QueryServer._take
+    errors = [error] * 3
+
+    def failing(self: QueryServer) -> None:
+        if errors:
+            raise errors.pop()
+        take(self)
+
+    monkeypatch.setattr(queries, "ACCEPT_RETRY_S", 0)
+    monkeypatch.setattr(QueryServer, "_take", failing)
+    assert kinds(serve().ask("SELECT 1"))[-1] == END
+    assert not errors
+
+
 def test_a_closed_server_takes_no_more_requests(serve: Callable[..., Server]) -> None:
     server = serve()
     assert kinds(server.ask("SELECT 1"))[-1] == END

@@ -1,5 +1,6 @@
 """What one request becomes in the spool."""
 
+import json
 import re
 import time
 import uuid
@@ -38,12 +39,37 @@ def test_a_single_event_has_no_batch_id() -> None:
         (b'\x01{"space":"p"}', "not a record"),
         (b"\x01nonsense\n[]", "cannot be read"),
         (b"\x01\xff\n[]", "cannot be read"),
-        (b'\x01{"space":"p","batch":"b","at":1,"n":1,"v":2}\n[]', "version 2, this node reads 1"),
+        (
+            b'\x01{"space":"p","batch":"00000000000000000000000000ff","at":1,"n":1,"v":2}\n[]',
+            "version 2, this node reads 1",
+        ),
+        (b'\x01{"other":["fields"],"v":2}\n[]', "version 2, this node reads 1"),
     ],
 )
 def test_what_is_no_record(payload: bytes, cause: str) -> None:
     with pytest.raises(RecordError, match=cause):
         decode(payload)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("space", space) for space in ("", "a" * 41, 'a"b', "A", "a.live", "a\n", "a.test\n")),
+        *(("batch", batch) for batch in ("", "a" * 27, "a" * 29, "g" * 28, "A" * 28, "a" * 28 + "\n")),
+        *(("at", at) for at in (-1, 253_402_300_800_000_000, 2**63)),
+        *(("n", n) for n in (-1, 0, 65_537)),
+    ],
+)
+def test_what_names_and_ids_are_made_of_is_checked(field: str, value: object) -> None:
+    fields = {"space": "default", "batch": "a" * 28, "at": NOW_US, "n": 1, field: value}
+    with pytest.raises(RecordError, match=f"cannot be read.*{field}"):
+        decode(b"\x01" + json.dumps(fields).encode() + b"\n[]")
+
+
+def test_the_extremes_of_a_header_are_read() -> None:
+    for space, at, n in (("a" * 40 + ".test", 0, 1), ("_", 253_402_300_799_999_999, 65_536)):
+        record = Record(space=space, batch="0" * 28, at=at, n=n)
+        assert decode(encode(record, b"[]")) == (record, b"[]")
 
 
 def test_ids_are_uuids_of_version_7_that_sort_by_time() -> None:

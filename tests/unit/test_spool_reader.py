@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from google_crc32c import value
 
 from novamesh.spool import reader as readers
 from novamesh.spool.frame import SEGMENT_HEADER_SIZE, encode_frame, frame_size
@@ -65,6 +66,25 @@ def test_frames_larger_than_a_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     payloads = [record("x" * size) for size in (1, 60, 500, 3, 5000, 47, 48, 49)]
     write(tmp_path, payloads)
     assert read(list_segments(tmp_path)[0]) == payloads
+
+
+def test_no_more_is_read_than_was_asked_for(tmp_path: Path) -> None:
+    """Chunks are for large reads; a small one must not take megabytes."""
+    payloads = [record(f"{n:100}") for n in range(200)]
+    write(tmp_path, payloads)
+    reader = SegmentReader(list_segments(tmp_path)[0], NODE, Position())
+    parts = list(iter(lambda: [frame.payload for frame in reader.read(1000)], []))
+    reader.close()
+    assert [payload for part in parts for payload in part] == payloads
+    assert max(map(len, parts)) <= 1000 // frame_size(len(payloads[0])) + 1
+
+
+def test_a_segment_of_a_newer_version(segment: Path) -> None:
+    data = segment.read_bytes()
+    body = data[:8] + (2).to_bytes(4, "little") + data[12:60]
+    segment.write_bytes(body + value(body).to_bytes(4, "little") + data[64:])
+    with pytest.raises(SpoolDamage, match="version 2, this node reads 1"):
+        SegmentReader(segment, NODE, Position())
 
 
 def test_a_torn_tail_at_every_offset_of_the_last_frame(segment: Path, tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 import asyncio
 import errno
 import os
+import struct
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,10 @@ import pytest
 from novamesh.errors import SpoolFull, SpoolUnavailable
 from novamesh.spool import segment as segments
 from novamesh.spool import writer as writers
-from novamesh.spool.frame import SEGMENT_HEADER_SIZE
-from novamesh.spool.segment import has_writer, list_segments, mark_path, read_mark
+from novamesh.spool.frame import KIND_END, SEGMENT_HEADER_SIZE, encode_frame
+from novamesh.spool.segment import OpenSegment, has_writer, list_segments, mark_path, read_mark
 from novamesh.spool.writer import Limits, SpoolWriter, spool_size
-from tests.unit.spool_files import read_all, record, with_writer, write
+from tests.unit.spool_files import NODE, SEGMENT_BYTES, read_all, record, with_writer, write
 
 
 def test_payloads_come_back_in_order(tmp_path: Path) -> None:
@@ -242,3 +245,156 @@ def test_a_client_that_went_away_does_no_harm(tmp_path: Path) -> None:
 
     with_writer(tmp_path, use)
     assert record("stays") in read_all(tmp_path)
+
+
+def test_stop_ends_the_segment(tmp_path: Path) -> None:
+    write(tmp_path, [record("one"), record("two")])
+    (segment,) = list_segments(tmp_path)
+    assert segment.read_bytes().endswith(b"".join(encode_frame(3, KIND_END)))
+
+
+def test_a_loop_that_is_gone_does_not_keep_the_writer_from_syncing(tmp_path: Path) -> None:
+    loop = asyncio.new_event_loop()
+    writer = SpoolWriter(tmp_path, NODE, SEGMENT_BYTES, Limits(tmp_path, 2**40, 0), loop)
+    loop.close()
+    for n in range(1000):  # more than one group
+        writer._queue.append((record(str(n)), loop.create_future()))
+    writer.stop()
+    assert read_all(tmp_path) == [record(str(n)) for n in range(1000)]
+    (segment,) = list_segments(tmp_path)
+    assert segment.read_bytes().endswith(b"".join(encode_frame(1001, KIND_END)))
+
+
+def test_a_file_system_that_became_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be cut back, removed or made: every answer is no, none is missing, and it passes."""
+    read_only = OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise read_only
+
+    async def use(writer: SpoolWriter) -> None:
+        await writer.append(record("before"))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", refuse)
+            patch.setattr(os, "ftruncate", refuse)
+            patch.setattr(os, "open", refuse)
+            patch.setattr(Path, "unlink", refuse)
+            for _ in range(3):
+                with pytest.raises(SpoolUnavailable):
+                    await asyncio.wait_for(writer.append(b"\x01"), 30)
+            assert writer.failure() == f"the disk refused a write: {read_only.strerror}"
+        await writer.append(record("after"))
+        assert writer.failure() is None
+
+    with_writer(tmp_path, use)
+    assert [payload for payload in read_all(tmp_path) if payload != b"\x01"] == [record("before"), record("after")]
+
+
+def test_a_fault_that_is_not_the_disk_s_is_answered_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_much(*_: object) -> None:
+        raise MemoryError
+
+    async def use(writer: SpoolWriter) -> None:
+        await writer.append(record("before"))
+        with monkeypatch.context() as patch:
+            patch.setattr(writers, "encode_frame", too_much)
+            with pytest.raises(SpoolUnavailable):
+                await asyncio.wait_for(writer.append(record("refused")), 30)
+            assert writer.failure()
+        await writer.append(record("after"))
+
+    with_writer(tmp_path, use)
+    assert read_all(tmp_path) == [record("before"), record("after")]
+
+
+def test_a_cut_back_is_synced_before_the_lock_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a power cut brings back what was refused."""
+    calls: list[str] = []
+
+    def noting(name: str) -> Any:
+        work = getattr(os, name)
+
+        def call(*arguments: Any) -> Any:
+            calls.append(name)
+            return work(*arguments)
+
+        return call
+
+    async def use(writer: SpoolWriter) -> None:
+        await writer.append(record("before"))
+        (segment,) = list_segments(tmp_path)
+        with monkeypatch.context() as patch:
+            for name in ("ftruncate", "fsync"):
+                patch.setattr(os, name, noting(name))
+            patch.setattr(OpenSegment, "close", lambda self: calls.append(f"locked: {has_writer(segment)}"))
+            patch.setattr(writers, "write_all", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "EIO")))
+            given_up = writer._segment
+            with pytest.raises(SpoolUnavailable):
+                await writer.append(record("refused"))
+        assert given_up is not None
+        given_up.close()
+
+    with_writer(tmp_path, use)
+    assert calls == ["ftruncate", "fsync", "locked: True"]
+
+
+def list_all(directory: Path) -> list[Path]:
+    return list(directory.iterdir())
+
+
+def test_a_mark_that_does_not_fit_is_an_error_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mark's block is there before it is mapped: a store into a hole on a full disk would be a SIGBUS."""
+
+    async def use(writer: SpoolWriter) -> None:
+        writers_segment = writer._segment
+        assert writers_segment is not None
+        monkeypatch.setattr(writers, "os", FailingOs("fdatasync", errno.EIO))
+        with pytest.raises(SpoolUnavailable):
+            await writer.append(record("refused 1"))
+        monkeypatch.setattr(segments, "os", FailingOs("pwrite", errno.ENOSPC))
+        with pytest.raises(SpoolFull):
+            await writer.append(record("refused 2"))
+        assert list_all(tmp_path) == [writers_segment.path]
+        await writer.append(record("after"))
+
+    with_writer(tmp_path, use)
+    assert read_all(tmp_path) == [record("after")]
+
+
+def test_a_mark_is_never_seen_half_written(tmp_path: Path) -> None:
+    segment = tmp_path / "1.seg"
+    code = (
+        "import sys; from pathlib import Path; from novamesh.spool import segment as s\n"
+        "class Half: _mark = s._create_mark(s.mark_path(Path(sys.argv[1])))\n"
+        "half = Half(); s.OpenSegment.mark(half, 0x0102030405060708); print(flush=True)\n"
+        "while True:\n"
+        "    s.OpenSegment.mark(half, 0x1112131415161718); s.OpenSegment.mark(half, 0x0102030405060708)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(segment)], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert {read_mark(segment) for _ in range(20_000)} <= {0x0102030405060708, 0x1112131415161718}
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_what_is_no_mark_says_that_nothing_is_synced(tmp_path: Path) -> None:
+    segment = tmp_path / "1.seg"
+    assert read_mark(segment) == 0
+    for data in (b"", b"1234567"):
+        mark_path(segment).write_bytes(data)
+        assert read_mark(segment) == 0
+    mark_path(segment).write_bytes(struct.pack("<Q", 4096))
+    assert read_mark(segment) == 4096
+
+
+def test_a_disk_that_cannot_be_measured_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "os", FailingOs("statvfs", errno.EIO))
+    limits = Limits(tmp_path, 2**40, 0)
+    assert limits.reason() == "the disk of this node cannot be read"
+    monkeypatch.setattr(writers, "CHECK_INTERVAL_S", 0)
+    assert limits.reason() is None

@@ -35,10 +35,10 @@ Invariants
   takes it before the segment gets its name: a segment that can be locked has no writer.
 - A new segment at each start and at a size limit. Old segments are never appended to.
 - A frame is acknowledged only after ``fdatasync`` returned. After a failed write or sync the
-  segment is cut back to its last good sync and given up: a second sync may lie.
+  segment is cut back to its last good sync, for good, and given up: a second sync may lie.
 - A reader takes from a live segment only what lies before the mark, so that what was refused
   is never stored; of a segment without a writer it takes everything that is whole.
-- Bytes after the last whole frame of a segment that was not closed in order are a torn tail:
+- Bytes after the last whole frame of a segment that was not closed in order (no end frame) are a torn tail:
   never acknowledged, cut after a copy is kept in ``<segment>.torn``. Anything else that is not
   a whole frame is damage: the segment goes to ``quarantine/`` with a report.
 - A segment is deleted only after the store has committed everything in it.

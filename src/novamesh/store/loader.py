@@ -41,6 +41,15 @@ class Progress(NamedTuple):
     lag_s: float
 
 
+class Round(NamedTuple):
+    """What one load takes: events, the positions behind them, and damage met. ``is_all`` if nothing is left."""
+
+    units: list[Unit]
+    positions: dict[str, Position]
+    damages: list[SpoolDamage]
+    is_all: bool
+
+
 class Loader:
     """Loads one node's spool. ``run`` is for a thread of its own; ``step`` is one round."""
 
@@ -54,6 +63,7 @@ class Loader:
         self._pruned_at = time.monotonic()
         self._behind_since: float | None = None
         self._failures = 0
+        self._unreadable: dict[Path, str] = {}
         self.error: str | None = None
         self.loaded = database.totals()
 
@@ -67,7 +77,7 @@ class Loader:
             last = stopping.is_set()
             try:
                 loaded = self.step()
-                self.error = None
+                self.error = next(iter(self._unreadable.values()), None)
                 self._failures = max(0, self._failures - 1)
             except duckdb.FatalException:
                 raise
@@ -86,36 +96,31 @@ class Loader:
                 stopping.wait(POLL_S)
 
     def step(self) -> bool:
-        """One round, oldest segment first. Returns whether there was anything to do."""
-        all_open = self._open_segments()
-        room = max(1, LOAD_BYTES >> self._failures)
-        units: list[Unit] = []
-        positions: dict[str, Position] = {}
-        damages: list[SpoolDamage] = []
+        """One round, oldest segment first. Returns whether there was anything to do.
+
+        A segment that the disk does not give keeps only itself from being loaded.
+        """
+        known_unreadable, self._unreadable = self._unreadable, {}
         try:
-            for reader in self._readers.values():
-                if room <= 0:
-                    break
-                before = reader.position.offset
-                more, positions[reader.path.name], damage = self._gather(reader, room)
-                room -= reader.position.offset - before
-                units += more
-                damages += [damage] if damage else []
-            self._behind_since = min(unit.record.at for unit in units) / 1e6 if units else None
-            if units:
-                self._add(self._database.load(units, positions))
+            found = self._gather_all()
+            ages = [unit.record.at for unit in found.units]
+            self._behind_since = min(ages) / 1e6 if ages else None
+            if found.units:
+                self._add(self._database.load(found.units, found.positions))
         except BaseException:
             self._rewind()
             raise
-        self._positions.update(positions)
+        self._positions.update(found.positions)
         # Only now: what lies before the damage must be stored before the segment is out of reach.
-        for damage in damages:
+        for damage in found.damages:
             self._readers.pop(damage.segment).close()
             set_aside(damage)
         deleted = self._delete_finished()
-        if all_open and room > 0:
+        for path in self._unreadable.keys() - known_unreadable:
+            log.error("segment cannot be read", extra={"file": path.name, "cause": self._unreadable[path]})
+        if found.is_all and not self._unreadable:
             self._prune()  # not while older events, whose ids must still be known, are waiting
-        return bool(units or damages or deleted)
+        return bool(found.units or found.damages or deleted)
 
     def progress(self, now: float) -> Progress:
         """How far behind the loader is. May be called from another thread."""
@@ -150,7 +155,30 @@ class Loader:
                 self._readers[path] = SegmentReader(path, self._node_id, position)
             except SpoolDamage as damage:
                 set_aside(damage)
+            except OSError as error:
+                self._unreadable[path] = str(error)
         return len(segments) <= OPEN_SEGMENTS
+
+    def _gather_all(self) -> Round:
+        """What one load takes from all segments."""
+        found = Round([], {}, [], is_all=self._open_segments())
+        room = max(1, LOAD_BYTES >> self._failures)
+        for reader in list(self._readers.values()):
+            before = reader.position.offset
+            try:
+                units, position, damage = self._gather(reader, room)
+            except OSError as error:
+                # The reader may be ahead of what is stored by now: it is opened again where that ends.
+                self._readers.pop(reader.path).close()
+                self._unreadable[reader.path] = str(error)
+                continue
+            found.units.extend(units)
+            found.positions[reader.path.name] = position
+            found.damages.extend([damage] if damage else [])
+            room -= reader.position.offset - before
+            if room <= 0:
+                return found._replace(is_all=False)
+        return found
 
     def _gather(self, reader: SegmentReader, max_bytes: int) -> tuple[list[Unit], Position, SpoolDamage | None]:
         """What follows in a segment, the position behind it, and what is wrong there."""
@@ -182,6 +210,7 @@ class Loader:
         for reader in finished:
             del self._readers[reader.path]
             reader.close()
+            self._database.sync_directory()
             remove(reader.path)
             self._positions.pop(reader.path.name, None)
         if finished:

@@ -44,6 +44,7 @@ WATCH_INTERVAL_S = 0.02
 # A query that does not end this long after it was interrupted never will: the process is replaced.
 INTERRUPT_GRACE_S = 5.0
 EXIT_STUCK_QUERY = 70
+ACCEPT_RETRY_S = 0.1
 # What a client has to take the end of an answer when the query's time is over.
 LAST_WORD_S = 0.5
 
@@ -134,6 +135,7 @@ class QueryServer:
         self._time_limit_s = time_limit_s
         self._slots = threading.BoundedSemaphore(max_concurrent)
         self._watchdog = Watchdog()
+        self._closed = threading.Event()
         path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         # The mask, not a chmod afterwards: the socket must never be open to others.
@@ -151,18 +153,29 @@ class QueryServer:
 
     def close(self) -> None:
         """Take no more requests."""
+        self._closed.set()
         # Closing alone does not wake a thread that waits in accept().
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
     def _accept(self) -> None:
-        while True:
+        while not self._closed.is_set():
             try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return  # closed
+                self._take()
+            except (OSError, RuntimeError) as error:
+                if not self._closed.is_set():
+                    # Out of file descriptors or threads: that passes, and the store must go on answering.
+                    log.error("a request to the store cannot be taken", extra={"cause": str(error)})
+                    self._closed.wait(ACCEPT_RETRY_S)
+
+    def _take(self) -> None:
+        client, _ = self._listener.accept()
+        try:
             threading.Thread(target=self._serve, args=(client,), name="query", daemon=True).start()
+        except RuntimeError:
+            client.close()
+            raise
 
     def _serve(self, client: socket.socket) -> None:
         with client, contextlib.suppress(OSError, ClientGone):
