@@ -47,15 +47,7 @@ class RunningNode:
         self._start()
 
     def _start(self) -> None:
-        flags = [f"--{name.replace('_', '-')}={value}" for name, value in self.settings.items()]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "novamesh.cli", "serve", f"--data-dir={self.data_dir}", *flags],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            env=clean_environment(),
-        )
+        self.process = start_serve(self.data_dir, **self.settings)
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         self._reader = threading.Thread(target=self._keep_log, args=(self.process.stderr,), daemon=True)
@@ -181,6 +173,19 @@ class RunningNode:
 def clean_environment() -> dict[str, str]:
     """This environment without settings of a node."""
     return {name: value for name, value in os.environ.items() if not name.startswith("NOVAMESH_")}
+
+
+def start_serve(data_dir: Path, **settings: object) -> subprocess.Popen[str]:
+    """``novamesh serve`` in a process group of its own, with pipes for what it prints and logs."""
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+    return subprocess.Popen(
+        [sys.executable, "-m", "novamesh.cli", "serve", f"--data-dir={data_dir}", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=clean_environment(),
+    )
 
 
 def run_cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

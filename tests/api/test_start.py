@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import DEADLINE_S, RunningNode, clean_environment, run_cli, running_node, wait_for
+from tests.support import DEADLINE_S, RunningNode, clean_environment, run_cli, running_node, start_serve, wait_for
 
 
 def serve(
@@ -234,22 +234,7 @@ class Started:
     """A node whose output is kept as a person would see it."""
 
     def __init__(self, data_dir: Path) -> None:
-        self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "novamesh.cli",
-                "serve",
-                f"--data-dir={data_dir}",
-                "--port=0",
-                "--disk-reserve-bytes=0",
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            env=clean_environment(),
-        )
+        self.process = start_serve(data_dir, port=0, disk_reserve_bytes=0)
         assert self.process.stdout is not None
         self.output = ""
         for line in self.process.stdout:

@@ -154,11 +154,11 @@ class SpoolWriter:
             self._write([payload for payload, _ in group])
             self._failure = None
         except OSError as cause:
-            error = self._give_up(f"the disk refused a write: {cause.strerror}", cause)
+            error = self._give_up(cause)
         except Exception as cause:
             # Memory, or a bug: without this thread every request would wait for ever.
             log.exception("the spool writer failed")
-            error = self._give_up("the spool writer failed", cause)
+            error = self._give_up(cause)
         # A loop that is closed has nobody left who waits.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._release, group, error)
@@ -185,7 +185,7 @@ class SpoolWriter:
         try:
             self._close()
         except OSError as cause:
-            self._give_up(f"the disk refused a write: {cause.strerror}", cause)
+            self._give_up(cause)
 
     def _close(self) -> None:
         segment, self._segment = self._segment, None
@@ -201,9 +201,12 @@ class SpoolWriter:
         finally:
             segment.close()
 
-    def _give_up(self, reason: str, cause: Exception) -> RequestError:
+    def _give_up(self, cause: Exception) -> RequestError:
         """Leave the segment at its last good sync: after a failed sync, a second one may lie."""
-        self._failure = reason
+        if isinstance(cause, OSError):
+            self._failure = f"the disk refused a write: {cause.strerror}"
+        else:
+            self._failure = "the spool writer failed"
         log.error("spool write failed", extra={"cause": str(cause)})
         segment, self._segment = self._segment, None
         if segment is not None:

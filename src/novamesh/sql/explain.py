@@ -3,12 +3,14 @@
 import re
 from difflib import get_close_matches
 
+from novamesh.sql.names import COLUMNS
+
 # The engine's words for a column that is not there, and where it lists what may have been meant.
 _NO_COLUMN = re.compile(r'Referenced column "([^"]+)" not found|does not have a column named "([^"]+)"')
 _CANDIDATES = re.compile(r"^Candidate bindings:(.*)$", re.MULTILINE)
 _KIND = re.compile(r"^[A-Z]\w*(?: \w+)* Error: ")
 
-COLUMNS = ("id", "event", "user_id", "timestamp", "properties", "context", "received_at", "batch_id")
+_COLUMNS = COLUMNS["events"]
 
 
 def explain(sql: str, message: str) -> str:
@@ -22,13 +24,13 @@ def explain(sql: str, message: str) -> str:
 def _unknown_column(sql: str, name: str, message: str) -> str:
     candidates = _CANDIDATES.search(message)
     known = re.findall(r'"([^"]+)"', candidates[1]) if candidates else []
-    near = get_close_matches(name.lower(), [*dict.fromkeys([*known, *COLUMNS])], 1)
+    near = get_close_matches(name.lower(), [*dict.fromkeys([*known, *_COLUMNS])], 1)
     if near:
         hint = f"did you mean {near[0]}?"
     elif "properties" in known:
         hint = f"a property is written properties.{name}."
     else:
-        hint = f"events has the columns {', '.join(COLUMNS)}."
+        hint = f"events has the columns {', '.join(_COLUMNS)}."
     return f"There is no column {name}{_place(sql, name)}; {hint}"
 
 

@@ -19,9 +19,9 @@ from sqlglot import exp
 
 UNNAMED: Final = "?column?"
 
-COLUMNS: Final[dict[str, frozenset[str]]] = {
-    "events": frozenset("id event user_id timestamp properties context received_at batch_id".split()),
-    "quarantine": frozenset(),  # its columns are not known here: nothing is assumed about them
+COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "events": ("id", "event", "user_id", "timestamp", "properties", "context", "received_at", "batch_id"),
+    "quarantine": (),  # its columns are not known here: nothing is assumed about them
 }
 VARIANTS: Final = frozenset({"context", "properties"})
 
@@ -251,5 +251,5 @@ def _source_columns(select: exp.Select) -> set[str] | None:
         columns = COLUMNS.get(source.name) if isinstance(source, exp.Table) and source.db else None
         if not columns:
             return None
-        known |= columns | {source.alias_or_name.lower()}
+        known |= {*columns, source.alias_or_name.lower()}
     return known

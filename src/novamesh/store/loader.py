@@ -207,15 +207,16 @@ class Loader:
 
     def _delete_finished(self) -> bool:
         finished = [reader for reader in self._readers.values() if reader.finished]
+        if not finished:
+            return False
+        self._database.sync_directory()
         for reader in finished:
             del self._readers[reader.path]
             reader.close()
-            self._database.sync_directory()
             remove(reader.path)
             self._positions.pop(reader.path.name, None)
-        if finished:
-            self._database.forget_positions([reader.path.name for reader in finished])
-        return bool(finished)
+        self._database.forget_positions([reader.path.name for reader in finished])
+        return True
 
     def _forget_deleted(self) -> None:
         """Drop the positions of segments that the process before this one deleted."""

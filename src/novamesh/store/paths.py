@@ -17,7 +17,7 @@ import msgspec
 _SHAPES = 4096
 _SHAPE_CHARACTERS = 2048
 
-# Canonical JSON has no white space, so these two mark every object within an object or array.
+# Canonical JSON has no white space, so these mark every object within an object or array.
 # They may stand in a string too: such an event takes the longer way to the same answer.
 _NESTED = "(contains({0}, ':{{') OR contains({0}, '[{{') OR contains({0}, '[['))"
 _SHAPE = f"CASE WHEN {_NESTED} THEN json_structure({{0}})::VARCHAR END"
