@@ -6,21 +6,24 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import edge, store
+from bench import edge, queries, store
 from bench.report import Row, as_json, as_markdown
 
 
 def main() -> None:
     """Measure and print; progress goes to stderr."""
-    parser = argparse.ArgumentParser(description="Measures real nodes; takes about five minutes.")
+    parser = argparse.ArgumentParser(description="Measures real nodes; takes about ten minutes.")
     parser.add_argument("--seconds", type=float, default=5, help="length of each load (default 5)")
-    parser.add_argument("--only", default="abcdef", help="groups to measure, such as ab (default all)")
+    parser.add_argument("--only", default="abcdefg", help="groups to measure, such as ab (default all)")
     parser.add_argument("--json", type=Path, help="write the figures here as JSON too")
+    parser.add_argument("--events", type=float, default=1, help="group g: part of its 6 million events (default 1)")
+    parser.add_argument("--keep", type=Path, help="group g: make its data here, or use what an earlier run made")
+    parser.add_argument("--chdb", default=sys.executable, help="group g: a python that has chdb (default this one)")
     options = parser.parse_args()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="novamesh-bench-") as name:
         directory = Path(name)
-        for row in _measure(directory, options.only, options.seconds):
+        for row in _measure(directory, options):
             print(f"{row.group} {row.what}: {row.value:,.4g} {row.unit} {row.note}", file=sys.stderr)
             rows.append(row)
     print(as_markdown(rows))
@@ -29,7 +32,8 @@ def main() -> None:
         options.json.write_text(as_json(rows))
 
 
-def _measure(directory: Path, groups: str, seconds: float) -> Iterator[Row]:
+def _measure(directory: Path, options: argparse.Namespace) -> Iterator[Row]:
+    groups, seconds = options.only, options.seconds
     if "a" in groups:
         yield from edge.requests(directory, seconds)
     if "b" in groups:
@@ -43,6 +47,8 @@ def _measure(directory: Path, groups: str, seconds: float) -> Iterator[Row]:
             yield from store.queries(directory, key)
         if "f" in groups:
             yield from store.size_and_memory(directory)
+    if "g" in groups:
+        yield from queries.measure(directory, options.events, options.keep, options.chdb)
 
 
 if __name__ == "__main__":

@@ -72,6 +72,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     query_memory_limit_bytes: Annotated[Positive, _help("Memory the store may use for queries and loading.")] = 2 * GIB
     query_threads: Annotated[Natural, _help("Threads the store may use; 0 takes all cores.")] = 0
     query_max_concurrent: Annotated[Positive, _help("Queries that run at once; more wait their turn.")] = 8
+    query_result_limit_bytes: Annotated[Positive, _help("A query's result is ended at this size.")] = 256 * MIB
+    export_time_limit_ms: Annotated[Positive, _help("An export is stopped after this time.")] = 3_600_000
+    export_max_concurrent: Annotated[Positive, _help("Exports that run at once; more wait their turn.")] = 2
 
     log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$"), _help("debug, info, warning or error.")] = (
         "info"

@@ -17,6 +17,7 @@ from sqlglot import exp
 
 from novamesh.errors import InvalidQuery, QueryNotAllowed, RequestError
 from novamesh.sql import Checked, check, guard, parse, warm
+from novamesh.store.migrations import SPACE
 
 CORPORA = Path(__file__).parents[1] / "data" / "sql"
 
@@ -40,10 +41,11 @@ DENY = [
     "BEGIN",
     "INSTALL httpfs",
     "LOAD httpfs",
-    "EXPLAIN SELECT 1",
     "EXPLAIN ANALYZE SELECT 1",
-    "DESCRIBE events",
-    "SHOW TABLES",
+    "DESCRIBE p1.events",
+    "DESCRIBE (events)",
+    "SHOW ALL TABLES",
+    "EXPLAIN COPY (SELECT 1) TO '/tmp/x.csv'",
     "SUMMARIZE events",
     "SELECT 1; SELECT 2",
     "SELECT 1; DROP TABLE events",
@@ -237,13 +239,9 @@ ALLOW = [
 @pytest.fixture(scope="module")
 def engine() -> Iterator[duckdb.DuckDBPyConnection]:
     connection = duckdb.connect()
-    connection.execute("CREATE SCHEMA p1")
+    connection.execute(SPACE.format(schema="p1"))
     connection.execute(
-        "CREATE TABLE p1.events (id UUID, event VARCHAR, user_id VARCHAR, timestamp TIMESTAMP, properties VARIANT,"
-        " context VARIANT, received_at TIMESTAMP, batch_id VARCHAR)"
-    )
-    connection.execute(
-        "INSERT INTO p1.events SELECT uuid(), 'a', i::VARCHAR, TIMESTAMP '2026-01-01' + to_days(i::INT),"
+        "INSERT INTO p1.events_shredded SELECT uuid(), 'a', i::VARCHAR, TIMESTAMP '2026-01-01' + to_days(i::INT),"
         " {'page': '/a', 'n': i}::VARIANT, NULL, TIMESTAMP '2026-01-02', 'b' FROM range(5) t(i)"
     )
     yield connection
@@ -273,7 +271,7 @@ def test_refused(sql: str) -> None:
 def test_allowed_and_runs(sql: str, engine: duckdb.DuckDBPyConnection) -> None:
     result = checked(sql)
     assert engine.execute(result.sql).fetchall() is not None
-    assert base_tables(result.sql) <= {"p1.events"}
+    assert base_tables(result.sql) <= {"p1.events", "p1.events_shredded", "p1.events_plain"}
 
 
 @pytest.mark.parametrize("sql", corpus("limit"))
@@ -296,7 +294,7 @@ def test_what_the_engine_limits_is_checked_fast_or_refused(sql: str) -> None:
         ("SELECT cuont(*) FROM events", QueryNotAllowed, "nearest allowed name is count"),
         ("SELECT * FROM event", QueryNotAllowed, "nearest allowed name is events"),
         ("SELECT * FROM x.events", QueryNotAllowed, "without a schema"),
-        ("DESCRIBE events", QueryNotAllowed, "LIMIT 1"),
+        ("DESCRIBE tables", QueryNotAllowed, "LIMIT 1"),
         ("DROP TABLE events", QueryNotAllowed, "queries only read"),
         ("SELECT repeat('x', 99999)", QueryNotAllowed, "at most 10000"),
     ],
@@ -436,5 +434,5 @@ def refused_or_safe(sql: str) -> None:
         result = checked(sql)
     except (InvalidQuery, QueryNotAllowed):
         return
-    assert base_tables(result.sql) <= {"p1.events", "p1.quarantine"}
+    assert base_tables(result.sql) <= {"p1.events", "p1.events_shredded", "p1.events_plain", "p1.quarantine"}
     guard._confirm(result.sql, "p1")

@@ -6,6 +6,7 @@ import duckdb
 import pytest
 
 from novamesh.sql import check
+from novamesh.store.migrations import SPACE
 
 # what stands in SELECT, and PostgreSQL's name for it (17.2, or its nearest kin where PostgreSQL has no such expression)
 CASES = [
@@ -133,14 +134,10 @@ CASES = [
 @pytest.fixture(scope="module")
 def engine() -> Iterator[duckdb.DuckDBPyConnection]:
     connection = duckdb.connect()
-    connection.execute("CREATE SCHEMA p1")
-    connection.execute(
-        "CREATE TABLE p1.events (id UUID, event VARCHAR, user_id VARCHAR, timestamp TIMESTAMP, properties VARIANT,"
-        " context VARIANT, received_at TIMESTAMP, batch_id VARCHAR)"
-    )
+    connection.execute(SPACE.format(schema="p1"))
     for place, page in enumerate(("/a", "/a", "/b")):
         connection.execute(
-            "INSERT INTO p1.events VALUES (uuid(), 'v', ?, TIMESTAMP '2026-01-01', {'page': ?, 'n': ?}::VARIANT, NULL,"
+            "INSERT INTO p1.events_shredded VALUES (uuid(), 'v', ?, TIMESTAMP '2026-01-01', {'page': ?, 'n': ?}::VARIANT, NULL,"
             " TIMESTAMP '2026-01-01', 'b')",
             [str(place), page, place],
         )

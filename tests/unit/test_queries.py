@@ -25,7 +25,7 @@ from novamesh.store.contract import (
     StoreStatus,
     decode_error,
 )
-from novamesh.store.queries import EXIT_STUCK_QUERY, INTERRUPT_GRACE_S, QueryServer, Running, Watchdog
+from novamesh.store.queries import EXIT_STUCK_QUERY, INTERRUPT_GRACE_S, Limits, QueryServer, Running, Watchdog
 from tests.support import wait_for
 from tests.unit.store_files import Store, named
 
@@ -51,7 +51,9 @@ def serve(store: Store, tmp_path: Path) -> Iterator[Callable[..., "Server"]]:
 
         def start(time_limit_s: float = 60, max_concurrent: int = 4) -> "Server":
             path = tmp_path / "store.sock"
-            server = QueryServer(store.database, path, lambda: STATUS, time_limit_s, max_concurrent)
+            server = QueryServer(
+                store.database, path, lambda: STATUS, Limits(time_limit_s, max_concurrent, 60, 1, 2**28)
+            )
             server.start()
             servers.callback(server.close)
             return Server(server, path)

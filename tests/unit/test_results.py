@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from novamesh.store.results import ENCODERS, ResultEncoder, presented
+from novamesh.store.results import TEXT_ENCODERS, ResultEncoder, presented
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def database() -> Iterator[duckdb.DuckDBPyConnection]:
 def response(database: duckdb.DuckDBPyConnection, kind: str, sql: str, chunk: int = 2) -> bytes:
     """A whole response, made as the query server makes it."""
     described = database.execute("DESCRIBE " + sql).fetchall()
-    encoder: ResultEncoder = ENCODERS[kind]([row[0] for row in described], [row[1] for row in described])
+    encoder: ResultEncoder = TEXT_ENCODERS[kind]([row[0] for row in described], [row[1] for row in described])
     database.execute(presented(sql, encoder.types))
     body, sent = encoder.head(), 0
     while rows := database.fetchmany(chunk):
@@ -107,7 +107,7 @@ CASES: list[tuple[str, Any, str]] = [
     ("{'NaN': 'nan'::FLOAT, 'say': '\"NaN\\'}", {"NaN": None, "say": '"NaN\\'}, '{"NaN":null,"say":"\\"NaN\\\\"}'),
     ("MAP {'k': 1}", {"k": 1}, '{"k":1}'),
     ("union_value(n := 1)", {"n": 1}, '{"n":1}'),
-    ("'a'::VARIANT", "a", '"a"'),
+    ("'a'::VARIANT", "a", "a"),
     ("1.5::DOUBLE::VARIANT", 1.5, "1.5"),
     ("'nan'::DOUBLE::VARIANT", None, "null"),
     ("""'{"a": [1, "x", null]}'::JSON::VARIANT""", {"a": [1, "x", None]}, '{"a":[1,"x",null]}'),
@@ -204,7 +204,7 @@ def test_column_names_of_any_kind(database: duckdb.DuckDBPyConnection) -> None:
 @pytest.mark.parametrize("rows", [0, 1])
 def test_a_failure_midway_leaves_whole_json(database: duckdb.DuckDBPyConnection, rows: int) -> None:
     def failed(kind: str) -> bytes:
-        encoder = ENCODERS[kind](["a"], ["INTEGER"])
+        encoder = TEXT_ENCODERS[kind](["a"], ["INTEGER"])
         body = encoder.head() + (encoder.rows([(1,)], first=True) if rows else b"")
         return body + (encoder.error("invalid_query", 'It "failed".') or b"cut")
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from novamesh.errors import RequestError
 from novamesh.sql import check
+from novamesh.store.migrations import SPACE
 
 CORPUS = Path(__file__).parents[1] / "data" / "sql" / "variant.json"
 
@@ -38,20 +39,16 @@ EVENTS: list[dict[str, Any]] = [
 def connected(events: list[dict[str, Any]]) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
-    connection.execute("CREATE SCHEMA p1")
-    connection.execute(
-        "CREATE TABLE p1.events (id UUID, event VARCHAR, user_id VARCHAR, timestamp TIMESTAMP, properties VARIANT,"
-        " context VARIANT, received_at TIMESTAMP, batch_id VARCHAR)"
-    )
+    connection.execute(SPACE.format(schema="p1"))
     fill(connection, events)
     return connection
 
 
 def fill(connection: duckdb.DuckDBPyConnection, events: list[dict[str, Any]]) -> None:
-    connection.execute("DELETE FROM p1.events")
+    connection.execute("DELETE FROM p1.events_shredded")
     rows = json.dumps([{"u": str(place), "p": event} for place, event in enumerate(events, 1)])
     connection.execute(
-        "INSERT INTO p1.events SELECT uuid(), 'v', j ->> 'u', TIMESTAMP '2026-02-01', (j -> 'p')::VARIANT, NULL,"
+        "INSERT INTO p1.events_shredded SELECT uuid(), 'v', j ->> 'u', TIMESTAMP '2026-02-01', (j -> 'p')::VARIANT, NULL,"
         " TIMESTAMP '2026-02-01', 'b' FROM (SELECT unnest(?::JSON[]) j)",
         [rows],
     )

@@ -10,7 +10,7 @@ from typing import cast
 from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
 
 from novamesh.config import Config
-from novamesh.edge import health, ingest, query
+from novamesh.edge import export, health, ingest, query
 from novamesh.edge.head import HeadProtocol
 from novamesh.edge.request import ClientGone
 from novamesh.edge.worker import Worker
@@ -28,7 +28,8 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/v1/ready": {"GET": health.ready},
     "/v1/ingest": {"POST": ingest.ingest},
     "/v1/batch": {"POST": ingest.batch},
-    "/v1/query": {"GET": query.query},
+    "/v1/query": {"GET": query.query, "POST": query.query},
+    "/v1/export": {"GET": export.export},
 }
 
 

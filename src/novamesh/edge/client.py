@@ -8,7 +8,18 @@ from pathlib import Path
 import msgspec
 
 from novamesh.errors import StoreUnavailable
-from novamesh.store.contract import DATA, END, ERROR, MESSAGE, Request, StatusRequest, StoreStatus, decode_error
+from novamesh.store.contract import (
+    DATA,
+    END,
+    ERROR,
+    MESSAGE,
+    ExtentAnswer,
+    ExtentRequest,
+    Request,
+    StatusRequest,
+    StoreStatus,
+    decode_error,
+)
 
 STATUS_TIMEOUT_S = 3.0
 _UNAVAILABLE = "The store of this node is starting or restarting; send the query again in a moment."
@@ -54,6 +65,14 @@ async def ask(path: Path, request: Request) -> AsyncIterator[Answer]:
         yield Answer(reader)
     finally:
         writer.close()
+
+
+async def ask_extent(path: Path, space: str) -> ExtentAnswer:
+    """How many events a space has. Raises :class:`StoreUnavailable`."""
+    async with ask(path, ExtentRequest(space)) as answer:
+        async for body in answer.data():
+            return msgspec.json.decode(body, type=ExtentAnswer)
+    raise StoreUnavailable(_UNAVAILABLE)
 
 
 async def ask_status(path: Path) -> StoreStatus:

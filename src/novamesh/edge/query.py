@@ -1,85 +1,86 @@
-"""``GET /v1/query``: check the SQL, hand it to the store, pass its answer on as it comes."""
+"""``/v1/query``: check the SQL, hand it to the store, pass its answer on as it comes."""
 
-import asyncio
-import logging
-from collections.abc import Callable
-from pathlib import Path
+from difflib import get_close_matches
+from typing import Any
 
-from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
+import msgspec
+from granian.rsgi import HTTPProtocol, Scope
 
-from novamesh.edge.client import ask
-from novamesh.edge.connection import cut
-from novamesh.edge.request import ClientGone, read_number, read_parameters
+from novamesh.edge.answer import Answering, pick_format
+from novamesh.edge.request import JSON_TYPE, read_body, read_number, read_parameters
 from novamesh.edge.worker import Worker
-from novamesh.errors import InvalidParameter, InvalidQuery
-from novamesh.sql.explain import explain
+from novamesh.errors import InvalidJson, InvalidParameter
 from novamesh.sql.guard import check
-from novamesh.store.contract import FORMATS, CareNeeded, QueryRequest, schema_for
-
-log = logging.getLogger(__name__)
+from novamesh.sql.parameters import bind
+from novamesh.store.contract import QueryRequest, schema_for
 
 DEFAULT_LIMIT = 1000
 MAX_LIMIT = 50_000
+BODY_LIMIT_BYTES = 1024 * 1024
+_FIELDS = ("q", "format", "limit", "params")
 
 
 async def query(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
     """Answer one query. Returns 0: no events were accepted."""
     key = worker.keyring.authorize(scope.headers.get("authorization"), "query")
-    values = read_parameters(scope.query_string, ("q", "format", "limit"))
-    if "q" not in values:
-        raise InvalidParameter("The parameter `q` is missing; it holds the SQL, percent-encoded.")
+    values = read_parameters(scope.query_string, _FIELDS[:3])
+    parameters: dict[str, Any] | list[Any] = {}
+    if scope.method == "POST":
+        body = read_fields(await read_body(scope, protocol, BODY_LIMIT_BYTES, worker.config.body_timeout_ms / 1000))
+        if twice := sorted(values.keys() & body.keys()):
+            raise InvalidParameter(f"The parameter `{twice[0]}` is given twice; give it in the body alone.")
+        parameters = body.pop("params", {})
+        values |= body
+    text = required(values)
     limit = read_number(values, "limit", DEFAULT_LIMIT, MAX_LIMIT)
-    kind = _format(values.get("format"), scope.headers.get("accept"))
+    kind = pick_format(values.get("format"), scope.headers.get("accept"), "json")
 
     def request(careful: bool) -> QueryRequest:
-        checked = check(values["q"], schema=schema_for(key.space), limit=limit, careful=careful)
-        return QueryRequest(space=key.space, sql=checked.sql, names=checked.names, format=kind, limit=limit)
+        checked = check(text, schema=schema_for(key.space), limit=limit, careful=careful)
+        return QueryRequest(
+            space=key.space,
+            sql=checked.sql,
+            names=checked.names,
+            format=kind,
+            limit=limit,
+            wanted=checked.wanted,
+            parameters=bind(checked.parameters, parameters),
+        )
 
-    gone = asyncio.ensure_future(protocol.client_disconnect())
-    answer = asyncio.ensure_future(_answer(worker.socket, request, scope, protocol))
-    try:
-        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
-            raise ClientGone
-        answer.result()
-    except InvalidQuery as error:
-        raise InvalidQuery(explain(values["q"], error.message)) from None
-    finally:
-        gone.cancel()
-        answer.cancel()
-        await asyncio.wait((answer,))  # until the store knows
+    await Answering(worker.socket, scope, protocol, text, []).run(request)
     return 0
 
 
-async def _answer(path: Path, request: Callable[[bool], QueryRequest], scope: Scope, protocol: HTTPProtocol) -> None:
-    """Pass the store's answer on: to the query, or to its careful and slower form if the data needs that."""
+def required(values: dict[str, str]) -> str:
+    """The SQL. Raises :class:`InvalidParameter`."""
+    if "q" not in values:
+        raise InvalidParameter("The parameter `q` is missing; it holds the SQL.")
+    return values["q"]
+
+
+def read_fields(body: bytes) -> dict[str, Any]:
+    """The fields of a query sent as JSON: ``q``, ``format`` and ``limit`` as text, ``params`` as it is.
+
+    Raises :class:`InvalidJson` and :class:`InvalidParameter`.
+    """
     try:
-        await _pass_on(path, request(False), scope, protocol)
-    except CareNeeded:
-        await _pass_on(path, request(True), scope, protocol)
+        fields = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise InvalidJson(f'The body is not {JSON_TYPE}; send an object such as {{"q": "SELECT 1"}}.') from None
+    if not isinstance(fields, dict):
+        raise InvalidParameter('The body must be an object, such as {"q": "SELECT 1"}.')
+    for name, value in fields.items():
+        if name not in _FIELDS:
+            near = get_close_matches(name.lower(), _FIELDS, 1)
+            hint = f"did you mean `{near[0]}`?" if near else "a query has `q`, `format`, `limit` and `params`."
+            raise InvalidParameter(f"There is no field `{name[:40]}`; {hint}")
+        _verify(name, value)
+    # A number goes through the same check as one in an address.
+    return {name: str(value) if name == "limit" else value for name, value in fields.items() if value is not None}
 
 
-async def _pass_on(path: Path, request: QueryRequest, scope: Scope, protocol: HTTPProtocol) -> None:
-    """Pass one answer on. Leaving this early cancels the query."""
-    async with ask(path, request) as answer:
-        await answer.message()  # the head: from here on the answer is a 200
-        transport = protocol.response_stream(200, [("content-type", FORMATS[request.format])])
-        try:
-            async for data in answer.data():
-                await transport.send_bytes(data)
-        except ProtocolClosed:
-            raise ClientGone from None
-        except Exception as error:
-            # Whatever it is, this answer can no longer become an error.
-            log.warning("an answer was cut off", extra={"cause": getattr(error, "code", repr(error))})
-            cut(scope.client)
-            raise ClientGone from None
-
-
-def _format(name: str | None, accept: str | None) -> str:
-    if name is None:
-        accepted = (accept or "").lower()
-        return next((kind for kind, media in FORMATS.items() if media.split(";")[0] in accepted), "json")
-    if name not in FORMATS:
-        raise InvalidParameter(f"The parameter `format` must be one of {', '.join(FORMATS)}.")
-    return name
+def _verify(name: str, value: object) -> None:
+    kinds: dict[str, tuple[type, ...]] = {"limit": (int,), "params": (dict, list)}
+    wanted = {"limit": "a whole number", "params": "an object or an array"}
+    if value is not None and (not isinstance(value, kinds.get(name, (str,))) or isinstance(value, bool)):
+        raise InvalidParameter(f"The field `{name}` must be {wanted.get(name, 'a string')}.")

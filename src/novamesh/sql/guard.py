@@ -18,13 +18,16 @@ import msgspec
 from sqlglot import exp
 
 from novamesh.errors import InvalidQuery, QueryNotAllowed
-from novamesh.sql import functions, names, rewrite
+from novamesh.sql import functions, hoist, inspect, names, rewrite
+from novamesh.sql.calls import has_aggregate
+from novamesh.sql.hoist import Extent
 from novamesh.sql.parse import MAX_JOINS, generate, parse
 
 _REMEMBERED: Final = 256  # checked queries: dashboards send the same ones again and again
 MAX_DEPTH: Final = 150
 MAX_QUERIES_DEEP: Final = 10
 MAX_LAMBDAS_DEEP: Final = 2
+HOISTED_DEEP: Final = 2  # how many queries hoist.py puts in place of a table
 MAX_SET_OPERATIONS: Final = 20
 MAX_CTES: Final = 20
 MAX_CTE_COPIES: Final = 100
@@ -33,28 +36,35 @@ MAX_CUBE: Final = 5
 MAX_GROUPING_SETS: Final = 32
 
 TABLES: Final = ("events", "quarantine")
+_OUR_TABLES: Final = (*TABLES, hoist.SHREDDED, hoist.PLAIN)
 
 
 class Checked(msgspec.Struct, frozen=True):
     """A query that may run.
 
     ``sql`` is the only text the engine sees. ``names`` maps placeholder column names in it to the names the user is to
-    see: show ``names.get(name, name)`` for each result column.
+    see: show ``names.get(name, name)`` for each result column. ``parameters`` are the names of its placeholders;
+    ``wanted`` of it are its rows, its columns or its plan (see ``inspect.py``). ``resumable``: a row is an event, and
+    they come in the order in which events are stored.
     """
 
     sql: str
     names: dict[str, str]
+    parameters: tuple[str, ...]
+    wanted: str
+    resumable: bool
 
 
-def check(sql: str, *, schema: str, limit: int, careful: bool = False) -> Checked:
-    """Check a query on one project's ``schema``; its result is cut after ``limit + 1`` rows.
+def check(sql: str, *, schema: str, limit: int | None, careful: bool = False, extent: Extent | None = None) -> Checked:
+    """Check a query on one project's ``schema``; its result is cut after ``limit + 1`` rows, if there is a limit.
 
+    With an ``extent`` it reads only the events within.
     ``careful`` makes slower SQL, for data the engine cannot cast (``duplicate name … in struct``): see ``paths.py``.
 
     Raises :class:`InvalidQuery` for what cannot be understood and :class:`QueryNotAllowed` for what may not run.
     """
     try:
-        return _check(sql, schema, limit, careful)
+        return _check(sql, schema, limit, careful, extent)
     except RecursionError:
         raise QueryNotAllowed("The query is nested too deeply; simplify it") from None
 
@@ -65,17 +75,51 @@ def warm() -> None:
 
 
 @lru_cache(_REMEMBERED)
-def _check(sql: str, schema: str, limit: int, careful: bool) -> Checked:
+def _check(sql: str, schema: str, limit: int | None, careful: bool, extent: Extent | None) -> Checked:
+    sql, wanted = inspect.resolve(sql)
     query = parse(sql)
     if isinstance(query, exp.Select) and not query.expressions:
         raise InvalidQuery("The query ends after SELECT; name what to select")
     _verify(query, ours=False)
     _Tables(schema, ours=False).visit(query, {})
     shown = names.assign(query)
+    resumable = wanted == inspect.ROWS and _gives_events_in_order(query)
     rewrite.apply(query, careful=careful)
-    text = generate(_limited(query, limit + 1))
+    hoist.apply(query, extent)
+    text = generate(_limited(query, limit + 1) if limit is not None else query)
     _confirm(text, schema)
-    return Checked(sql=text, names=shown)
+    parameters = sorted({node.name for node in query.find_all(exp.Placeholder)})
+    return Checked(text, shown, tuple(parameters), wanted, resumable)
+
+
+def _gives_events_in_order(query: exp.Expr) -> bool:
+    """Whether the rows are those of ``events``, in the order in which they are stored."""
+    clauses = (
+        "with_",
+        "joins",
+        "laterals",
+        "group",
+        "having",
+        "qualify",
+        "windows",
+        "distinct",
+        "order",
+        "limit",
+        "offset",
+    )
+    from_ = query.args.get("from_")
+    if not isinstance(query, exp.Select) or from_ is None or any(query.args.get(clause) for clause in clauses):
+        return False
+    table = from_.this
+    plain = isinstance(table, exp.Table) and table.name == "events" and bool(table.args.get("db"))
+    extra = any(table.args.get(name) for name in ("joins", "sample", "pivots"))
+    many = any(call.name.lower() == "unnest" for call in query.find_all(exp.Anonymous))
+    return (
+        plain
+        and not extra
+        and not many
+        and not any(has_aggregate(item) or item.find(exp.Window, exp.Subquery) for item in query.expressions)
+    )
 
 
 def _confirm(text: str, schema: str) -> None:
@@ -96,8 +140,9 @@ def _confirm(text: str, schema: str) -> None:
 def _verify(query: exp.Expr, *, ours: bool) -> None:
     """Refuse everything that is not allowed, in a user's text or in our own."""
     counts = dict.fromkeys((exp.Join, exp.SetOperation, exp.CTE), 0)
+    slack = HOISTED_DEEP if ours else 0
     for node, depth, queries, lambdas, growth in _walk(query):
-        _verify_size(node, depth, queries, lambdas)
+        _verify_size(node, depth - 4 * slack, queries - slack, lambdas)
         for kind in counts:
             counts[kind] += isinstance(node, kind)
         _verify_node(node, ours=ours)
@@ -108,7 +153,7 @@ def _verify(query: exp.Expr, *, ours: bool) -> None:
         (exp.SetOperation, MAX_SET_OPERATIONS, "set operations"),
         (exp.CTE, MAX_CTES, "WITH queries"),
     ):
-        if counts[kind] > most:
+        if counts[kind] > most and not ours:
             raise QueryNotAllowed(f"A query may have at most {most} {word}; split it")
 
 
@@ -181,8 +226,12 @@ def _unknown(node: exp.Expr) -> str:
 def _is_castable(node: exp.DataType, ours: bool) -> bool:
     if node.this in functions.NESTED_TYPES:
         return True  # its element types are nodes of their own
-    if node.this == exp.DType.VARIANT:  # only as a list of a path's elements, and only in what rewrite.py wrote
-        return ours and isinstance(node.parent, exp.DataType) and isinstance(node.parent.parent, exp.TryCast)
+    if (
+        node.this == exp.DType.VARIANT
+    ):  # a path's elements or a JSON column, and only in what rewrite.py and hoist.py wrote
+        elements = isinstance(node.parent, exp.DataType) and isinstance(node.parent.parent, exp.TryCast)
+        document = isinstance(node.parent, exp.Cast) and isinstance(node.parent.this, exp.Column)
+        return ours and (elements or document)
     return node.this in functions.TYPES
 
 
@@ -238,7 +287,7 @@ class _Tables:
         name = source.name.lower()
         if name in scope and not qualified:
             return scope[name]
-        if name not in TABLES or qualified != self.ours:
+        if name not in (_OUR_TABLES if self.ours else TABLES) or qualified != self.ours:
             near = functions.nearest(name, frozenset(TABLES) | scope.keys())
             raise QueryNotAllowed(f"Table {source.name} does not exist{near or '; read events'}")
         self.qualify(table, name)

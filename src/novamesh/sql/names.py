@@ -19,10 +19,30 @@ from sqlglot import exp
 
 UNNAMED: Final = "?column?"
 
-COLUMNS: Final[dict[str, tuple[str, ...]]] = {
-    "events": ("id", "event", "user_id", "timestamp", "properties", "context", "received_at", "batch_id"),
-    "quarantine": (),  # its columns are not known here: nothing is assumed about them
+TYPES: Final[dict[str, dict[str, str]]] = {
+    "events": {
+        "id": "UUID",
+        "event": "VARCHAR",
+        "user_id": "VARCHAR",
+        "timestamp": "TIMESTAMP",
+        "properties": "VARIANT",
+        "context": "VARIANT",
+        "received_at": "TIMESTAMP",
+        "batch_id": "VARCHAR",
+    },
+    "quarantine": {
+        "received_at": "TIMESTAMP",
+        "batch_id": "VARCHAR",
+        "event_index": "BIGINT",
+        "events": "BIGINT",
+        "reason": "VARCHAR",
+        "body": "VARCHAR",
+        "quarantined_at": "TIMESTAMP",
+    },
 }
+"""The tables of a project, their columns and DuckDB's names of their types."""
+
+COLUMNS: Final[dict[str, tuple[str, ...]]] = {table: tuple(columns) for table, columns in TYPES.items()}
 VARIANTS: Final = frozenset({"context", "properties"})
 
 _GOOD, _WEAK, _NONE = 2, 1, 0

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 
 from sqlglot import exp
 
-from novamesh.sql.paths import EXACT, Casts, Kind, call, kind_of_type, stepped
+from novamesh.sql.paths import EXACT, Casts, Kind, call, cast, is_zoned, kind_of_type, stepped
 
 Handler = tuple[tuple[type[exp.Expr], ...], Callable[[Any, exp.Expr], Kind]]
 
@@ -115,6 +115,12 @@ class Operands(ABC):
 
     def visit_cast(self, node: exp.Expr) -> Kind:
         kind = self.visit(node.this)
+        if is_zoned(node.this) and node.args["to"].this in (
+            exp.DType.DATE,
+            exp.DType.TIMESTAMP,
+            exp.DType.TIMESTAMPNTZ,
+        ):
+            node.this.replace(_PLAIN.time(node.this, strict=True))
         if kind.is_variant:
             node.replace(self.casts.to_type(node.this, kind, node.args["to"]))
         return kind_of_type(node.args["to"])
@@ -234,6 +240,8 @@ class Operands(ABC):
 
     def compare(self, sides: list[exp.Expr], kinds: list[Kind], *, ordered: bool) -> None:
         """Cast paths to what they are compared with; where that is no one type, compare as text."""
+        if Kind.TIME in kinds:
+            sides, kinds = self.moments(sides, kinds)
         others: set[Kind] = {kind for kind in kinds if not kind.is_variant and kind != Kind.NULL}
         if not any(kind.is_variant for kind in kinds) or (Kind.NULL in kinds and not others):
             return
@@ -248,6 +256,19 @@ class Operands(ABC):
                 side.replace(exp.Cast(this=side.copy(), to=exp.DataType(this=exp.DType.TEXT, nested=False)))
             elif kind == Kind.PARAMETER:  # DuckDB gives a bound value a type of its own
                 side.replace(_PLAIN.key(side))
+
+    def moments(self, sides: list[exp.Expr], kinds: list[Kind]) -> tuple[list[exp.Expr], list[Kind]]:
+        """What is compared with a time is one: text with an offset would lose it without a word."""
+        moments: list[exp.Expr] = []
+        for side, kind in zip(sides, kinds, strict=True):
+            moment = side
+            if kind == Kind.PARAMETER or is_zoned(side):
+                moment = _PLAIN.time(cast(side.copy(), exp.DType.TEXT, strict=True), strict=True)
+                side.replace(moment)
+            moments.append(moment)
+        return moments, [
+            Kind.TIME if new is not old else kind for new, old, kind in zip(moments, sides, kinds, strict=True)
+        ]
 
     def compare_lists(self, sides: list[exp.Expr], kinds: list[Kind]) -> None:
         for side, kind in zip(sides, kinds, strict=True):

@@ -9,7 +9,7 @@ would make it do so is refused by a scan of the tokens first.
 
 import re
 from difflib import get_close_matches
-from typing import Final
+from typing import ClassVar, Final
 
 from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
@@ -63,6 +63,9 @@ class Dialect(DuckDB):
     """DuckDB's dialect, without what sqlglot changes on the way from text to tree."""
 
     INDEX_OFFSET = 0  # x[1] stays x[1]
+
+    class Tokenizer(DuckDB.Tokenizer):
+        IDENTIFIERS: ClassVar = ['"', "`"]  # as in MySQL and ClickHouse; what is generated has "
 
     def to_json_path(self, path: exp.Expr | None) -> exp.Expr | None:
         return path  # j->>'a.b' is one key, not the path $.a.b
@@ -155,6 +158,7 @@ def _faithful(tokens: list[Token]) -> list[Token]:
     """The tokens, changed so that sqlglot builds the tree the text says."""
     result: list[Token] = []
     calls = [""]  # for each open bracket, the word before it
+    unnamed = 0
     for place, token in enumerate(tokens):
         if token.token_type in (TokenType.L_PAREN, TokenType.L_BRACKET):
             calls.append(tokens[place - 1].text.lower() if place else "")
@@ -165,7 +169,11 @@ def _faithful(tokens: list[Token]) -> list[Token]:
             opening, closing = _like(name, TokenType.L_PAREN, "("), _like(name, TokenType.R_PAREN, ")")
             result += [opening, opening, name, closing, closing]
         after = tokens[place + 1] if place + 1 < len(tokens) else None
-        if token.token_type == TokenType.STRING and place and tokens[place - 1].token_type == TokenType.INTERVAL:
+        if token.token_type == TokenType.PLACEHOLDER and token.text == "?":
+            # Rewriting may repeat or move a placeholder, so each keeps the place it has now.
+            unnamed += 1
+            result += [_like(token, TokenType.PARAMETER, "$"), _like(token, TokenType.NUMBER, str(unnamed))]
+        elif token.token_type == TokenType.STRING and place and tokens[place - 1].token_type == TokenType.INTERVAL:
             result[-1:] = _interval(tokens[place - 1], token, after)
         elif after is not None and after.token_type == TokenType.L_PAREN and _is_call(tokens, place):
             result.append(_like(token, TokenType.VAR, MARK + token.text))

@@ -60,6 +60,14 @@ _TIMES: Final = frozenset(
 )
 
 
+_OFFSET: Final = r":\d\d(\.\d+)?[+-]\d\d(:?\d\d)?$"
+
+
+def is_zoned(node: exp.Expr) -> bool:
+    """A literal time with an offset."""
+    return node.is_string and re.search(_OFFSET, node.name) is not None
+
+
 def call(name: str, *args: exp.Expr) -> exp.Anonymous:
     return exp.Anonymous(this=name, expressions=list(args))
 
@@ -120,12 +128,12 @@ class Casts:
     def interval(self, path: exp.Expr) -> exp.Expr:
         return cast(self.text(path), exp.DType.INTERVAL)
 
-    def time(self, path: exp.Expr) -> exp.Expr:
+    def time(self, path: exp.Expr, *, strict: bool = False) -> exp.Expr:
         """UTC. A cast of text to TIMESTAMP drops an offset without a word: ``03:04+02:00`` stays 03:04."""
-        text = self.text(path)
-        offset = call("regexp_matches", text, exp.Literal.string(r":\d\d(\.\d+)?[+-]\d\d(:?\d\d)?$"))
-        shifted = call("make_timestamp", call("epoch_us", cast(text.copy(), exp.DType.TIMESTAMPTZ)))
-        plain = cast(text.copy(), exp.DType.TIMESTAMPNTZ)
+        text = path.copy() if strict else self.text(path)
+        offset = call("regexp_matches", text, exp.Literal.string(_OFFSET))
+        shifted = call("make_timestamp", call("epoch_us", cast(text.copy(), exp.DType.TIMESTAMPTZ, strict=strict)))
+        plain = cast(text.copy(), exp.DType.TIMESTAMPNTZ, strict=strict)
         return exp.Case(ifs=[exp.If(this=offset, true=shifted)], default=plain)
 
     def elements(self, path: exp.Expr, kind: exp.DType = exp.DType.VARIANT) -> exp.Expr:

@@ -12,16 +12,16 @@ from typing import Final
 from sqlglot import exp
 
 from novamesh.sql import names
-from novamesh.sql.calls import CALLS_AND_OPERATORS, Calls, has_aggregate
+from novamesh.sql.calls import CALLS_AND_OPERATORS, has_aggregate
 from novamesh.sql.columns import UNALIGNED, Columns, add, renamed, united
+from novamesh.sql.hoist import SOURCE
 from novamesh.sql.paths import Casts, Kind, boxed, call, stepped, unboxed
+from novamesh.sql.scope import Scope
 
-_BASE: Final[Columns] = dict.fromkeys(names.COLUMNS["events"], Kind.TEXT) | {
-    "timestamp": Kind.TIME,
-    "received_at": Kind.TIME,
-    "id": Kind.OTHER,
-    "properties": Kind.DOCUMENT,
-    "context": Kind.DOCUMENT,
+_KINDS: Final = {"VARCHAR": Kind.TEXT, "TIMESTAMP": Kind.TIME, "VARIANT": Kind.DOCUMENT, "BIGINT": Kind.NUMBER}
+_TABLES: Final[dict[str, Columns]] = {
+    table: {name: _KINDS.get(kind, Kind.OTHER) for name, kind in columns.items()}
+    for table, columns in names.TYPES.items()
 }
 _SETS: Final = (exp.Cube, exp.Rollup, exp.GroupingSets)
 
@@ -31,17 +31,14 @@ def apply(query: exp.Expr, *, careful: bool = False) -> None:
     _Query(Casts(careful=careful), {}, None).run(query)
 
 
-class _Query(Calls):
+class _Query(Scope):
     """One query: what its FROM offers, and what it groups by."""
 
     handlers = CALLS_AND_OPERATORS
 
     def __init__(self, casts: Casts, ctes: dict[str, Columns], outer: "_Query | None") -> None:
-        super().__init__(casts)
+        super().__init__(casts, outer)
         self.ctes = ctes
-        self.outer = outer
-        self.sources: dict[str, Columns] = {}
-        self.items: dict[str, tuple[exp.Expr, Kind]] = {}
         self.grouped: set[tuple[str, ...]] = set()
         self.keys_only = False
         self.merges = False
@@ -160,6 +157,8 @@ class _Query(Calls):
         columns = self.source_columns(source.this if isinstance(source, exp.Lateral) else source)
         alias = source.args.get("alias")
         self.sources[source.alias_or_name.lower() or f"?{len(self.sources)}"] = renamed(columns, alias)
+        if isinstance(source, exp.Table) and source.args.get("db") and source.name == "events":
+            source.meta[SOURCE] = self.tables[source.alias_or_name.lower()] = str(id(source))
         for join in source.args.get("joins") or []:
             self.source(join.this)
             if join.args.get("on") is not None:
@@ -168,7 +167,7 @@ class _Query(Calls):
     def source_columns(self, source: exp.Expr) -> Columns:
         if isinstance(source, exp.Table) and not isinstance(source.this, exp.Anonymous):
             if source.args.get("db"):
-                return dict(_BASE) if source.name == "events" else {}
+                return dict(_TABLES[source.name])
             return dict(self.ctes.get(source.name.lower(), {}))
         if isinstance(source, exp.Table):
             return self.source_columns(source.this)
@@ -372,62 +371,6 @@ class _Query(Calls):
                 found = value
         return found.copy()
 
-    # -- names --------------------------------------------------------------------------------------------------------
-
-    def lookup(self, name: str, table: str = "") -> Kind | None:
-        name, table = name.lower(), table.lower()
-        for params in reversed(self.lambdas):
-            if not table and name in params:
-                return params[name]
-        for alias, columns in self.sources.items():
-            if table in ("", alias) and name in columns:
-                return columns[name]
-        return self.outer.lookup(name, table) if self.outer is not None else None
-
-    def is_source(self, name: str) -> bool:
-        return name.lower() in self.sources or (self.outer is not None and self.outer.is_source(name))
-
-    def column(self, column: exp.Column) -> tuple[list[str], Kind]:
-        """A column's identity and kind: ``e.properties.page`` is a column of a table and a step."""
-        parts = [part.name for part in column.parts]
-        steps, kind = parts[1:], self.lookup(parts[0])
-        if len(parts) > 1 and self.is_source(parts[0]):
-            steps, kind = parts[2:], self.lookup(parts[1], parts[0])
-        if kind is None and not column.table:
-            kind = self.items.get(column.name.lower(), (None, Kind.OTHER))[1]
-        if steps:
-            kind = Kind.PATH if kind is not None and kind.is_variant else Kind.OTHER
-        table = parts[0].lower() if len(parts) - len(steps) == 2 else self.owner(parts[0])
-        return [table, parts[len(parts) - len(steps) - 1].lower(), *steps], kind or Kind.OTHER
-
-    def owner(self, name: str) -> str:
-        return next((alias for alias, columns in self.sources.items() if name.lower() in columns), "")
-
-    def kind_of(self, node: exp.Expr) -> Kind:
-        """The kind of a path, or OTHER, without changing anything."""
-        if isinstance(node, exp.Column):
-            return self.column(node)[1]
-        if isinstance(node, exp.Paren):
-            return self.kind_of(node.this)
-        if isinstance(node, exp.Dot) or (isinstance(node, exp.Bracket) and _is_step(node)):
-            return Kind.PATH if self.kind_of(node.this).is_variant else Kind.OTHER
-        if isinstance(node, exp.JSONExtract) and not isinstance(node, exp.JSONExtractScalar):
-            steps = isinstance(node.expression, exp.Literal)
-            return Kind.PATH if steps and self.kind_of(node.this).is_variant else Kind.OTHER
-        return Kind.OTHER
-
-    def identity(self, node: exp.Expr) -> tuple[str, ...]:
-        """The same for two spellings of one path: ``properties.page``, ``e.properties['page']``."""
-        if isinstance(node, exp.Column):
-            return tuple(self.column(node)[0])
-        if isinstance(node, exp.Dot):
-            return (*self.identity(node.this), node.expression.name)
-        if isinstance(node, exp.Bracket):
-            return (*self.identity(node.this), *(key.sql() if key.is_int else key.name for key in node.expressions))
-        if isinstance(node, exp.JSONExtract):
-            return (*self.identity(node.this), node.expression.name)
-        return self.identity(node.this)
-
     # -- paths --------------------------------------------------------------------------------------------------------
 
     def path(self, node: exp.Expr, kind: Kind) -> Kind:
@@ -483,9 +426,3 @@ def _leaves(key: exp.Expr) -> Iterator[exp.Expr]:
         yield from _leaves(key.this)
     else:
         yield key
-
-
-def _is_step(node: exp.Bracket) -> bool:
-    """``['key']`` and ``[1]`` are steps of a path; slices and indexes from the end are not."""
-    key = node.expressions[0] if len(node.expressions) == 1 else None
-    return isinstance(key, exp.Literal)

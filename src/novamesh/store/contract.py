@@ -9,11 +9,12 @@ store answers with messages, 5 bytes of header and a body::
 
 To a :class:`QueryRequest`: a head as soon as the first rows are there, data (bytes of the
 response as the client gets it), then an end; or an error, at any time. To a
-:class:`StatusRequest`: one data message that holds a :class:`StoreStatus`, then an end.
-An edge that closes its connection cancels the query.
+:class:`StatusRequest`: one data message that holds a :class:`StoreStatus`, then an end; to an
+:class:`ExtentRequest` likewise an :class:`ExtentAnswer`. An edge that closes its connection cancels the query.
 """
 
 import struct
+from typing import Any
 
 import msgspec
 
@@ -30,24 +31,46 @@ FORMATS = {
     "json": "application/json",
     "csv": "text/csv; charset=utf-8",
     "ndjson": "application/x-ndjson",
+    "arrow": "application/vnd.apache.arrow.stream",
+    "parquet": "application/vnd.apache.parquet",
 }
 
 
 class QueryRequest(msgspec.Struct, frozen=True, tag="query"):
-    """A checked query: ``sql`` is what the guard generated, ``names`` what its columns are called."""
+    """A checked query: ``sql`` is what the guard generated, ``names`` what its columns are called.
+
+    ``wanted`` of it are its ``rows``, its ``description`` or its ``plan``. Without a ``limit`` it is an export:
+    all rows, at the speed of the reader. ``skip`` are rows at its start that the reader has already.
+    """
 
     space: str
     sql: str
     names: dict[str, str]
     format: str
-    limit: int
+    limit: int | None
+    wanted: str = "rows"
+    parameters: dict[str, Any] = {}
+    skip: int = 0
 
 
 class StatusRequest(msgspec.Struct, frozen=True, tag="status"):
     """How is the store?"""
 
 
-Request = QueryRequest | StatusRequest
+class ExtentRequest(msgspec.Struct, frozen=True, tag="extent"):
+    """How many events does a space have?"""
+
+    space: str
+
+
+class ExtentAnswer(msgspec.Struct, frozen=True):
+    """The rows of a space's two tables."""
+
+    shredded: int
+    plain: int
+
+
+Request = QueryRequest | StatusRequest | ExtentRequest
 
 
 class CareNeeded(Exception):

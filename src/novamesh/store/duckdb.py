@@ -152,6 +152,13 @@ class Database:
             ).fetchone()
         return Loaded(*row) if row else Loaded(0, 0, 0)
 
+    def extent(self, space: str) -> tuple[int, int]:
+        """How many rows the tables of a space have: row numbers below are those of the events there are now."""
+        with self.cursor() as cursor:
+            counts = [f'(SELECT count(*) FROM "{schema_for(space)}".events_{kind})' for kind in ("shredded", "plain")]
+            row = cursor.execute(f"SELECT {', '.join(counts)}").fetchone()
+        return (int(row[0]), int(row[1])) if row else (0, 0)
+
     def load(self, units: list[Unit], positions: dict[str, Position]) -> Loaded:
         """Store the events and the positions behind them, in one transaction.
 

@@ -22,7 +22,7 @@ from novamesh.logs import configure
 from novamesh.store.contract import EXIT_REFUSED, SOCKET_NAME, StoreStatus
 from novamesh.store.duckdb import Database
 from novamesh.store.loader import Loader
-from novamesh.store.queries import QueryServer
+from novamesh.store.queries import Limits, QueryServer
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +41,13 @@ class StoreProcess:
             self._database,
             directory.run / SOCKET_NAME,
             self._status,
-            config.query_time_limit_ms / 1000,
-            config.query_max_concurrent,
+            Limits(
+                time_s=config.query_time_limit_ms / 1000,
+                concurrent=config.query_max_concurrent,
+                export_time_s=config.export_time_limit_ms / 1000,
+                exports=config.export_max_concurrent,
+                result_bytes=config.query_result_limit_bytes,
+            ),
         )
 
     def run(self) -> None:

@@ -9,37 +9,30 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import msgspec
 
-from novamesh.errors import (
-    InternalError,
-    InvalidQuery,
-    QueryNotAllowed,
-    QueryTimeout,
-    QueryTooLarge,
-    RequestError,
-    StoreUnavailable,
-)
+from novamesh.errors import InternalError, QueryTimeout, RequestError, StoreUnavailable
+from novamesh.store.answers import Answer, ClientGone, reported
 from novamesh.store.contract import (
     DATA,
     END,
-    HEAD,
     REQUEST_LIMIT,
     CareNeeded,
+    ExtentAnswer,
     QueryRequest,
     Request,
+    StatusRequest,
     StoreStatus,
     error_message,
     message,
 )
 from novamesh.store.duckdb import Database
-from novamesh.store.results import ENCODERS, ResultEncoder, presented
 
 log = logging.getLogger(__name__)
 
-ROWS_A_CHUNK = 1024
 WATCH_INTERVAL_S = 0.02
 # A query that does not end this long after it was interrupted never will: the process is replaced.
 INTERRUPT_GRACE_S = 5.0
@@ -47,15 +40,19 @@ EXIT_STUCK_QUERY = 70
 ACCEPT_RETRY_S = 0.1
 # What a client has to take the end of an answer when the query's time is over.
 LAST_WORD_S = 0.5
-
-# What a cast of a VARIANT says of an object with keys that differ only in case.
-_CASE_CLASH = "duplicate name"
-
+# An export goes at the speed of its reader, but it must go.
+STALL_S = 60.0
 _decoder = msgspec.json.Decoder(Request)
 
 
-class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
+class Limits(NamedTuple):
+    """What queries may take, and exports, which go at the speed of their reader."""
+
+    time_s: float
+    concurrent: int
+    export_time_s: float
+    exports: int
+    result_bytes: int
 
 
 class Running:
@@ -67,6 +64,11 @@ class Running:
         self.deadline = deadline
         self.interrupted_at: float | None = None
         self.reason: type[RequestError] | None = None
+
+    @property
+    def ended_by(self) -> type[Exception] | None:
+        """Why it was interrupted, if it was."""
+        return None if self.interrupted_at is None else self.reason or ClientGone
 
     def interrupt(self, now: float, reason: type[RequestError] | None) -> None:
         """Interrupt, once; ``reason`` None means that the client is gone."""
@@ -127,13 +129,13 @@ class QueryServer:
         database: Database,
         path: Path,
         status: Callable[[], StoreStatus],
-        time_limit_s: float,
-        max_concurrent: int,
+        limits: Limits,
     ) -> None:
         self._database = database
         self._status = status
-        self._time_limit_s = time_limit_s
-        self._slots = threading.BoundedSemaphore(max_concurrent)
+        self._limits = limits
+        self._slots = threading.BoundedSemaphore(limits.concurrent)
+        self._export_slots = threading.BoundedSemaphore(limits.exports)
         self._watchdog = Watchdog()
         self._closed = threading.Event()
         path.unlink(missing_ok=True)
@@ -184,7 +186,8 @@ class QueryServer:
                 if isinstance(request, QueryRequest):
                     self._query(client, request)
                 else:
-                    client.sendall(message(DATA, msgspec.json.encode(self._status())) + message(END))
+                    told = self._status() if isinstance(request, StatusRequest) else self._extent(request.space)
+                    client.sendall(message(DATA, msgspec.json.encode(told)) + message(END))
             except (RequestError, CareNeeded) as error:
                 client.sendall(error_message(error))
             except (OSError, ClientGone):
@@ -193,76 +196,43 @@ class QueryServer:
                 log.exception("a request to the store failed")
                 client.sendall(error_message(InternalError("The query failed inside the node; its log says why.")))
 
+    def _extent(self, space: str) -> ExtentAnswer:
+        self._database.ensure_space(space)
+        return ExtentAnswer(*self._database.extent(space))
+
     def _query(self, client: socket.socket, request: QueryRequest) -> None:
-        if not self._slots.acquire(timeout=self._time_limit_s):
+        export = request.limit is None
+        limits = self._limits
+        slots = self._export_slots if export else self._slots
+        time_limit_s = limits.export_time_s if export else limits.time_s
+        if not slots.acquire(timeout=limits.time_s):
             raise StoreUnavailable("This node runs as many queries as it may; send the query again later.")
         try:
             with self._database.cursor() as cursor:
-                running = Running(cursor, client, time.monotonic() + self._time_limit_s)
-                answer = _Answer(running, request)
+                running = Running(cursor, client, time.monotonic() + time_limit_s)
+                answer = Answer(cursor, _Reader(running, export), request, limits.result_bytes)
                 with self._watchdog.watch(running):
                     try:
                         self._database.ensure_space(request.space)
                         answer.send()
                     except duckdb.Error as error:
-                        answer.fail(_reported(error, running, self._time_limit_s))
+                        answer.fail(reported(error, running.ended_by, time_limit_s))
         finally:
-            self._slots.release()
+            slots.release()
 
 
-class _Answer:
-    """Runs one query and sends its rows. A failure after the first rows is told in the stream."""
+class _Reader:
+    """The client's end of an answer. A client that reads slowly must not look like a stuck query."""
 
-    def __init__(self, running: Running, request: QueryRequest) -> None:
-        self._cursor = running.cursor
-        self._client = running.client
-        self._deadline = running.deadline
-        self._request = request
-        self._started = time.perf_counter()
-        self._encoder: ResultEncoder | None = None
+    def __init__(self, running: Running, export: bool) -> None:
+        self._running = running
+        self._export = export
 
-    def fail(self, error: Exception) -> None:
-        """Tell the failure: as an error, or at the end of a stream that has begun."""
-        if self._encoder is None or not isinstance(error, RequestError):
-            raise error
-        trailer = self._encoder.error(error.code, error.message)
-        if trailer is None:
-            raise error
-        self._tell(message(DATA, trailer) + message(END))
-
-    def send(self) -> None:
-        encoder = self._describe()
-        self._cursor.execute(presented(self._request.sql, encoder.types))
-        limit, sent = self._request.limit, 0
-        rows = self._cursor.fetchmany(min(ROWS_A_CHUNK, limit + 1))
-        body = encoder.head()
-        self._tell(message(HEAD))
-        self._encoder = encoder
-        truncated = False
-        while rows:
-            if sent + len(rows) > limit:
-                truncated, rows = True, rows[: limit - sent]
-            if rows:
-                body += encoder.rows(rows, first=sent == 0)
-                sent += len(rows)
-            if truncated:
-                break
-            self._tell(message(DATA, body))
-            body = b""
-            rows = self._cursor.fetchmany(ROWS_A_CHUNK)
-        elapsed_ms = round((time.perf_counter() - self._started) * 1000)
-        body += encoder.end(encoder.meta(elapsed_ms, sent, truncated))
-        self._tell((message(DATA, body) if body else b"") + message(END))
-
-    def _tell(self, data: bytes) -> None:
-        # An interrupt does not end a send: a client that reads slowly must not look like a stuck query.
-        self._client.settimeout(max(LAST_WORD_S, self._deadline - time.monotonic()))
-        self._client.sendall(data)
-
-    def _describe(self) -> ResultEncoder:
-        rows = self._cursor.execute("DESCRIBE " + self._request.sql).fetchall()
-        names = [self._request.names.get(row[0], row[0]) for row in rows]
-        return ENCODERS[self._request.format](names, [row[1] for row in rows])
+    def tell(self, data: bytes) -> None:
+        left_s = self._running.deadline - time.monotonic()
+        # An interrupt does not end a send.
+        self._running.client.settimeout(max(LAST_WORD_S, min(left_s, STALL_S) if self._export else left_s))
+        self._running.client.sendall(data)
 
 
 def _read_request(client: socket.socket) -> Request:
@@ -276,29 +246,3 @@ def _read_request(client: socket.socket) -> Request:
             raise InternalError("The request to the store is too large.")
     request: Request = _decoder.decode(data)
     return request
-
-
-def _reported(error: duckdb.Error, running: Running, time_limit_s: float) -> Exception:
-    """What a client is told of a database error. Never a path or a statement of ours."""
-    if isinstance(error, duckdb.InterruptException):
-        if running.reason is None:
-            return ClientGone()
-        return QueryTimeout(
-            f"The query took longer than {time_limit_s:g} s; narrow it, for example by timestamp, or aggregate more."
-        )
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return QueryTooLarge("The query needs more memory than this node gives it; narrow it or aggregate more.")
-    if isinstance(error, duckdb.PermissionException):
-        return QueryNotAllowed("The query uses something that may not be used here.")
-    if isinstance(error, duckdb.FatalException | duckdb.InternalException | duckdb.IOException):
-        log.error("the database failed", extra={"cause": str(error)})
-        return StoreUnavailable("The store of this node has a fault and is looked after; send the query again later.")
-    if isinstance(error, duckdb.NotImplementedException) and _CASE_CLASH in str(error):
-        return CareNeeded()
-    return InvalidQuery(_in_short(error))
-
-
-def _in_short(error: duckdb.Error) -> str:
-    """The first line, and the one that names what may have been meant. Never the statement, which is ours."""
-    first, *rest = str(error).splitlines()
-    return "\n".join([first, *(line for line in rest if line.startswith("Candidate bindings"))])

@@ -9,12 +9,15 @@ import io
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import duckdb
 import msgspec
 
 Row = Sequence[Any]
+
+ROWS_A_CHUNK = 1024
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
@@ -66,12 +69,18 @@ def _valid_json(document: str) -> str:
 
 
 class ResultEncoder(ABC):
-    """Encodes one result. ``types`` are DuckDB's names; rows are those of :func:`presented`."""
+    """Encodes one result. ``types`` are DuckDB's names; rows are those of :meth:`chunks`."""
 
     def __init__(self, columns: list[str], types: list[str]) -> None:
         self.columns = columns
-        self.types = types
+        self.types = ["NULL" if kind == '"NULL"' else kind for kind in types]
         self._json = [n for n, kind in enumerate(types) if is_json(kind)]
+
+    def chunks(self, cursor: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) -> Iterator[Any]:
+        """Run the query; its rows as they come, some at a time. Raises ``duckdb.Error``."""
+        cursor.execute(presented(sql, self.types), parameters)
+        while rows := cursor.fetchmany(ROWS_A_CHUNK):
+            yield rows
 
     def meta(self, elapsed_ms: int, rows: int, truncated: bool) -> dict[str, Any]:
         return {"elapsed_ms": elapsed_ms, "rows": rows, "truncated": truncated, "types": self.types}
@@ -94,7 +103,7 @@ class ResultEncoder(ABC):
         """What comes before the first row."""
 
     @abstractmethod
-    def rows(self, rows: Sequence[Row], first: bool) -> bytes:
+    def rows(self, rows: Any, first: bool) -> bytes:
         """Some rows, at least one; ``first`` says whether any came before."""
 
     @abstractmethod
@@ -110,12 +119,12 @@ class JsonResult(ResultEncoder):
     """One JSON document, a row a line."""
 
     def head(self) -> bytes:
-        return b'{"columns": %s, "rows": [\n' % _encoder.encode(self.columns)
+        return b'{"columns": %s, "rows": [' % _encoder.encode(self.columns)
 
     def rows(self, rows: Sequence[Row], first: bool) -> bytes:
         # Encoded JSON has no newline inside a line, so the separators can be told by it.
         lines = _encoder.encode_lines(self._with_json(rows, _as_it_is)).rstrip(b"\n").replace(b"\n", b",\n")
-        return lines if first else b",\n" + lines
+        return (b"\n" if first else b",\n") + lines
 
     def end(self, meta: dict[str, Any]) -> bytes:
         return b'\n], "meta": %s}\n' % _encoder.encode(meta)
@@ -129,7 +138,7 @@ class NdjsonResult(ResultEncoder):
 
     def __init__(self, columns: list[str], types: list[str]) -> None:
         super().__init__(columns, types)
-        self._keys = _distinct(columns)
+        self._keys = distinct(columns)
 
     def head(self) -> bytes:
         return b""
@@ -153,7 +162,7 @@ class CsvResult(ResultEncoder):
         return _csv([self.columns])
 
     def rows(self, rows: Sequence[Row], first: bool) -> bytes:
-        return _csv([[_csv_value(value) for value in row] for row in self._with_json(rows, str)])
+        return _csv([[_csv_value(value) for value in row] for row in self._with_json(rows, _unquoted)])
 
     def end(self, meta: dict[str, Any]) -> bytes:
         return b""
@@ -162,11 +171,16 @@ class CsvResult(ResultEncoder):
         return None
 
 
-ENCODERS: dict[str, type[ResultEncoder]] = {"json": JsonResult, "ndjson": NdjsonResult, "csv": CsvResult}
+TEXT_ENCODERS: dict[str, type[ResultEncoder]] = {"json": JsonResult, "ndjson": NdjsonResult, "csv": CsvResult}
 
 
 def _as_it_is(document: str) -> msgspec.Raw:
     return msgspec.Raw(document.encode())
+
+
+def _unquoted(document: str) -> str:
+    """A document that is a string as that string: CSV has no types, so quotes would only be in the way."""
+    return msgspec.json.decode(document, type=str) if document.startswith('"') else document
 
 
 def _csv(rows: Sequence[Row]) -> bytes:
@@ -181,7 +195,7 @@ def _csv_value(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _distinct(names: list[str]) -> list[str]:
+def distinct(names: list[str]) -> list[str]:
     """Names of which no two are equal: an object's keys. The second ``count`` is ``count_1``."""
     taken: dict[str, None] = {}
     for name in names:

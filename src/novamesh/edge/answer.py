@@ -1,0 +1,81 @@
+"""From a checked query to its answer: ask the store, pass on what it says as it comes, stop when the client goes."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
+
+from novamesh.edge.client import ask
+from novamesh.edge.connection import cut
+from novamesh.edge.request import ClientGone
+from novamesh.errors import InvalidParameter, InvalidQuery
+from novamesh.sql.explain import explain
+from novamesh.store.contract import FORMATS, CareNeeded, QueryRequest
+
+log = logging.getLogger(__name__)
+
+Headers = list[tuple[str, str]]
+
+
+def pick_format(name: str | None, accept: str | None, default: str) -> str:
+    """The format by name, else the first one the Accept header names. Raises :class:`InvalidParameter`."""
+    if name is None:
+        accepted = (accept or "").lower()
+        return next((kind for kind, media in FORMATS.items() if media.split(";")[0] in accepted), default)
+    if name not in FORMATS:
+        raise InvalidParameter(f"The parameter `format` must be one of {', '.join(FORMATS)}.")
+    return name
+
+
+class Answering:
+    """Answers one request. ``make`` gives the request to the store, in its plain or its careful form."""
+
+    def __init__(self, path: Path, scope: Scope, protocol: HTTPProtocol, text: str, headers: Headers) -> None:
+        self._path = path
+        self._scope = scope
+        self._protocol = protocol
+        self._text = text
+        self._headers = headers
+
+    async def run(self, make: Callable[[bool], QueryRequest]) -> None:
+        """Answer, until the client goes. Raises :class:`RequestError` and :class:`ClientGone`."""
+        gone = asyncio.ensure_future(self._protocol.client_disconnect())
+        answer = asyncio.ensure_future(self._answer(make))
+        try:
+            await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                raise ClientGone
+            answer.result()
+        finally:
+            gone.cancel()
+            answer.cancel()
+            await asyncio.wait((answer,))  # until the store knows
+
+    async def _answer(self, make: Callable[[bool], QueryRequest]) -> None:
+        request = make(False)
+        try:
+            try:
+                await self._pass_on(request)
+            except CareNeeded:
+                await self._pass_on(make(True))
+        except InvalidQuery as error:
+            raise InvalidQuery(explain(self._text, error.message)) from None
+
+    async def _pass_on(self, request: QueryRequest) -> None:
+        """Pass one answer on. Leaving this early cancels the query."""
+        async with ask(self._path, request) as answer:
+            await answer.message()  # the head: from here on the answer is a 200
+            headers = [("content-type", FORMATS[request.format]), *self._headers]
+            transport = self._protocol.response_stream(200, headers)
+            try:
+                async for data in answer.data():
+                    await transport.send_bytes(data)
+            except ProtocolClosed:
+                raise ClientGone from None
+            except Exception as error:
+                # Whatever it is, this answer can no longer become an error.
+                log.warning("an answer was cut off", extra={"cause": getattr(error, "code", repr(error))})
+                cut(self._scope.client)
+                raise ClientGone from None

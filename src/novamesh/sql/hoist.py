@@ -1,0 +1,158 @@
+"""Reads each property path once, directly over the tables, and nothing else of the events.
+
+``events`` is a view over two tables (see ``store/migrations.py``), and the optimizer does not move a path through it,
+nor through a join or an aggregate: it carries whole VARIANTs instead (2 M events, DuckDB 2.0.0: ``sum(properties.w)``
+took 927 ms, and 29 with the path read below the view). So what is read of a path moves down into the view::
+
+    SELECT sum(TRY_CAST(CAST(properties.w AS TEXT) AS DOUBLE)) FROM events
+    SELECT sum(events.p0) FROM (SELECT *, TRY_CAST(… properties.w …) AS p0 FROM events_shredded UNION ALL …) AS events
+"""
+
+from typing import Final, NamedTuple
+
+from sqlglot import exp
+
+from novamesh.sql.names import column_name
+from novamesh.sql.paths import cast
+
+SOURCE: Final = "source"
+"""In the meta of a table of events and of every column that is one of its VARIANTs: which table it is."""
+
+QUALIFIED: Final = "qualified"
+"""In the meta of such a column: 1 if its first part is its table's name, else 0."""
+
+SHREDDED, PLAIN = "events_shredded", "events_plain"
+_DOCUMENTS: Final = ("properties", "context")
+_PREFIX: Final = "__nm_p"
+
+
+class Extent(NamedTuple):
+    """The events a query reads: the first so many rows of each table."""
+
+    shredded: int
+    plain: int
+
+
+def apply(query: exp.Expr, extent: Extent | None = None) -> None:
+    """Move the paths of a rewritten tree down. With an ``extent`` it reads only the events within."""
+    place = 0
+    for table in list(query.find_all(exp.Table)):
+        select = table.parent_select
+        if table.name != "events" or not table.args.get("db") or select is None:
+            continue
+        paths = {} if _is_fixed(table, select) else _paths(select, table.meta.get(SOURCE))
+        columns: dict[str, exp.Expr] = {}
+        for nodes in paths.values():
+            name = f"{_PREFIX}{place}"
+            place += 1
+            columns[name] = _inside(nodes[0])
+            for node in nodes:
+                _replace(node, exp.column(_quoted(name), _quoted(table.alias_or_name)))
+        if columns or extent is not None:
+            _hide(select, table.alias_or_name, list(columns))
+            table.replace(_tables(table, columns, extent))
+
+
+def _is_fixed(table: exp.Table, select: exp.Expr) -> bool:
+    """Whether the query says something of the table that holds for its own columns alone."""
+    described = any(value for name, value in table.args.items() if name not in ("this", "db", "alias"))
+    renamed = bool(table.args["alias"].args.get("columns")) if table.args.get("alias") else False
+    return described or renamed or any(item.find(exp.Columns) for item in select.expressions)
+
+
+def _paths(select: exp.Expr, source: str | None) -> dict[str, list[exp.Expr]]:
+    """What is read of each path of one table, by its text."""
+    found: dict[str, list[exp.Expr]] = {}
+    for column in list(select.find_all(exp.Column)):
+        if source is None or column.meta.get(SOURCE) != source:
+            continue
+        node = _whole(column)
+        if node is not column or len(_steps(column)) > 1:
+            found.setdefault(_inside(node).sql(), []).append(node)
+    return found
+
+
+def _whole(column: exp.Column) -> exp.Expr:
+    """The path that begins at a column, with the casts around it."""
+    node: exp.Expr = column
+    while True:
+        parent = node.parent
+        step = isinstance(parent, exp.Dot) or (
+            isinstance(parent, exp.Bracket)
+            and len(parent.expressions) == 1
+            and isinstance(parent.expressions[0], exp.Literal)
+        )
+        if parent is None or node.arg_key != "this" or not (step or isinstance(parent, exp.Cast)):
+            return node
+        node = parent
+
+
+def _steps(column: exp.Column) -> list[exp.Expr]:
+    """The parts of a column without its table: the VARIANT and the keys below."""
+    parts: list[exp.Expr] = column.parts
+    return parts[column.meta[QUALIFIED] :]
+
+
+def _inside(node: exp.Expr) -> exp.Expr:
+    """A copy as it is written over the table itself."""
+    copy = node.copy()
+    for column in copy.find_all(exp.Column):
+        steps = [step.copy() for step in _steps(column)]
+        path = exp.Column(**dict(zip(("this", "table", "db", "catalog"), reversed(steps), strict=False)))
+        if column is copy:
+            return path
+        column.replace(path)
+    return copy
+
+
+def _replace(node: exp.Expr, column: exp.Expr) -> None:
+    if isinstance(node.parent, exp.Select) and node.arg_key == "expressions":
+        column = exp.Alias(this=column, alias=_quoted(column_name(node)))
+    node.replace(column)
+
+
+def _hide(select: exp.Expr, alias: str, names: list[str]) -> None:
+    """Keep the new columns out of ``*``."""
+    if not names:
+        return
+    for item in select.expressions:
+        if not item.is_star or isinstance(item, exp.Alias):
+            continue
+        star = item.this if isinstance(item, exp.Column) else item
+        if not isinstance(item, exp.Column) or item.table.lower() == alias.lower():
+            hidden = [*(star.args.get("except_") or []), *(exp.column(_quoted(name)) for name in names)]
+            star.set("except_", hidden)
+
+
+def _tables(table: exp.Table, columns: dict[str, exp.Expr], extent: Extent | None) -> exp.Subquery:
+    documents = [exp.alias_(cast(exp.column(name), exp.DType.VARIANT, strict=True), name) for name in _DOCUMENTS]
+    plain = _select(exp.Star(replace=documents), _table(PLAIN, table), extent.plain if extent else None)
+    both = exp.Union(
+        this=_branch(columns, _table(SHREDDED, table), extent.shredded if extent else None),
+        expression=_branch(columns, exp.Subquery(this=plain), None),
+        distinct=False,
+    )
+    return exp.Subquery(this=both, alias=exp.TableAlias(this=_quoted(table.alias_or_name)))
+
+
+def _branch(columns: dict[str, exp.Expr], source: exp.Expr, rows: int | None) -> exp.Select:
+    select = _select(exp.Star(), source, rows)
+    for name, value in columns.items():
+        select.append("expressions", exp.Alias(this=value.copy(), alias=_quoted(name)))
+    return select
+
+
+def _select(star: exp.Star, source: exp.Expr, rows: int | None) -> exp.Select:
+    select = exp.Select(expressions=[star], from_=exp.From(this=source))
+    if rows is not None:
+        within = exp.LT(this=exp.column("rowid"), expression=exp.Literal.number(rows))
+        select.set("where", exp.Where(this=within))
+    return select
+
+
+def _table(name: str, table: exp.Table) -> exp.Table:
+    return exp.Table(this=_quoted(name), db=table.args["db"].copy())
+
+
+def _quoted(name: str) -> exp.Identifier:
+    return exp.to_identifier(name, quoted=True)

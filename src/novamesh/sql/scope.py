@@ -1,0 +1,104 @@
+"""What a name means: which column of which table in FROM, of this query or one around it."""
+
+from sqlglot import exp
+
+from novamesh.sql.calls import Calls
+from novamesh.sql.columns import Columns
+from novamesh.sql.hoist import QUALIFIED, SOURCE
+from novamesh.sql.paths import Casts, Kind
+
+
+class Scope(Calls):
+    """The names of one query.
+
+    ``sources`` are the columns of what is in FROM, by alias; ``tables`` those of them that are tables of events;
+    ``items`` the aliases of its own result.
+    """
+
+    def __init__(self, casts: Casts, outer: "Scope | None") -> None:
+        super().__init__(casts)
+        self.outer = outer
+        self.sources: dict[str, Columns] = {}
+        self.tables: dict[str, str] = {}
+        self.items: dict[str, tuple[exp.Expr, Kind]] = {}
+
+    def lookup(self, name: str, table: str = "") -> Kind | None:
+        name, table = name.lower(), table.lower()
+        for params in reversed(self.lambdas):
+            if not table and name in params:
+                return params[name]
+        for alias, columns in self.sources.items():
+            if table in ("", alias) and name in columns:
+                return columns[name]
+        return self.outer.lookup(name, table) if self.outer is not None else None
+
+    def is_source(self, name: str) -> bool:
+        return name.lower() in self.sources or (self.outer is not None and self.outer.is_source(name))
+
+    def column(self, column: exp.Column) -> tuple[list[str], Kind]:
+        """A column's identity and kind: ``e.properties.page`` is a column of a table and a step."""
+        parts = [part.name for part in column.parts]
+        steps, kind = parts[1:], self.lookup(parts[0])
+        if len(parts) > 1 and self.is_source(parts[0]):
+            steps, kind = parts[2:], self.lookup(parts[1], parts[0])
+        if kind is None and not column.table:
+            kind = self.items.get(column.name.lower(), (None, Kind.OTHER))[1]
+        if steps:
+            kind = Kind.PATH if kind is not None and kind.is_variant else Kind.OTHER
+        table = parts[0].lower() if len(parts) - len(steps) == 2 else self.owner(parts[0])
+        return [table, parts[len(parts) - len(steps) - 1].lower(), *steps], kind or Kind.OTHER
+
+    def mark(self, column: exp.Column) -> None:
+        """Note of which table of events a path is, for ``hoist.py``."""
+        first = column.parts[0].name
+        qualified = len(column.parts) > 1 and self.is_source(first)
+        source = self.origin(column.parts[qualified].name, first if qualified else "")
+        if source is not None:
+            column.meta.update({SOURCE: source, QUALIFIED: int(qualified)})
+
+    def origin(self, name: str, table: str) -> str | None:
+        """The table of events that a column is one of, if it is."""
+        name, table = name.lower(), table.lower()
+        if not table and any(name in params for params in self.lambdas):
+            return None
+        for alias, columns in self.sources.items():
+            if table in ("", alias) and name in columns:
+                return self.tables.get(alias)
+        return self.outer.origin(name, table) if self.outer is not None else None
+
+    def owner(self, name: str) -> str:
+        return next((alias for alias, columns in self.sources.items() if name.lower() in columns), "")
+
+    def kind_of(self, node: exp.Expr) -> Kind:
+        """The kind of a path, or OTHER, without changing anything."""
+        if isinstance(node, exp.Column):
+            kind = self.column(node)[1]
+            if kind.is_variant:
+                self.mark(node)
+            return kind
+        if isinstance(node, exp.Paren):
+            return self.kind_of(node.this)
+        if isinstance(node, exp.Dot) or (isinstance(node, exp.Bracket) and _is_step(node)):
+            return Kind.PATH if self.kind_of(node.this).is_variant else Kind.OTHER
+        if isinstance(node, exp.JSONExtract) and not isinstance(node, exp.JSONExtractScalar):
+            steps = isinstance(node.expression, exp.Literal)
+            return Kind.PATH if steps and self.kind_of(node.this).is_variant else Kind.OTHER
+        return Kind.OTHER
+
+    def identity(self, node: exp.Expr) -> tuple[str, ...]:
+        """The same for two spellings of one path: ``properties.page``, ``e.properties['page']``."""
+        if isinstance(node, exp.Column):
+            return tuple(self.column(node)[0])
+        if isinstance(node, exp.Dot):
+            return (*self.identity(node.this), node.expression.name)
+        if isinstance(node, exp.Bracket):
+            return (*self.identity(node.this), *(key.sql() if key.is_int else key.name for key in node.expressions))
+        if isinstance(node, exp.JSONExtract):
+            return (*self.identity(node.this), node.expression.name)
+        return self.identity(node.this)
+
+
+def _is_step(node: exp.Bracket) -> bool:
+    """``['key']`` and ``[1]`` are steps of a path; slices and indexes from the end are not."""
+    key = node.expressions[0] if len(node.expressions) == 1 else None
+    return isinstance(key, exp.Literal)

@@ -1,0 +1,148 @@
+"""One query's answer: run it, encode its rows as they come, say how it ended."""
+
+import itertools
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import duckdb
+
+from novamesh.errors import InvalidQuery, QueryNotAllowed, QueryTimeout, QueryTooLarge, RequestError, StoreUnavailable
+from novamesh.store.contract import DATA, END, HEAD, CareNeeded, QueryRequest, message
+from novamesh.store.results import TEXT_ENCODERS, ResultEncoder
+
+log = logging.getLogger(__name__)
+
+# What a cast of a VARIANT says of an object with keys that differ only in case.
+_CASE_CLASH = "duplicate name"
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class Reader(Protocol):
+    """Who the answer is for."""
+
+    def tell(self, data: bytes) -> None:
+        """Send some of the answer; blocks while the reader is busy."""
+
+
+class Answer:
+    """Runs one query and sends its rows. A failure after the first rows is told in the stream."""
+
+    def __init__(
+        self, cursor: duckdb.DuckDBPyConnection, reader: Reader, request: QueryRequest, most_bytes: int
+    ) -> None:
+        self._cursor = cursor
+        self._reader = reader
+        self._request = request
+        self._most_bytes = most_bytes
+        self._started = time.perf_counter()
+        self._encoder: ResultEncoder | None = None
+        self._rows = self._bytes = 0
+
+    def fail(self, error: Exception) -> None:
+        """Tell the failure: as an error, or at the end of a stream that has begun."""
+        if self._encoder is None or not isinstance(error, RequestError):
+            raise error
+        trailer = self._encoder.error(error.code, error.message)
+        if trailer is None:
+            raise error
+        self._reader.tell(message(DATA, trailer) + message(END))
+
+    def send(self) -> None:
+        """Run the query and send the answer, whole. Raises ``duckdb.Error``."""
+        sql, parameters = self._inspected()
+        described = self._cursor.execute("DESCRIBE " + sql, parameters).fetchall()
+        columns = [self._request.names.get(row[0], row[0]) for row in described]
+        encoder = encoder_for(self._request.format)(columns, [row[1] for row in described])
+        chunks = self._wanted_rows(encoder.chunks(self._cursor, sql, parameters))
+        first = next(chunks, None)
+        body = encoder.head()
+        self._reader.tell(message(HEAD))
+        self._encoder = encoder
+        for chunk in itertools.chain([] if first is None else [first], chunks):
+            body += encoder.rows(chunk, first=self._rows == 0)
+            self._rows += len(chunk)
+            self._tell(body)
+            body = b""
+        elapsed_ms = round((time.perf_counter() - self._started) * 1000)
+        body += encoder.end(encoder.meta(elapsed_ms, self._rows, self._truncated))
+        self._reader.tell((message(DATA, body) if body else b"") + message(END))
+
+    def _tell(self, body: bytes) -> None:
+        self._bytes += len(body)
+        if self._request.limit is not None and self._bytes > self._most_bytes:
+            self.fail(
+                QueryTooLarge(
+                    f"The result is larger than {self._most_bytes} bytes; select fewer columns or use /v1/export."
+                )
+            )
+            raise ClientGone
+        self._reader.tell(message(DATA, body))
+
+    def _wanted_rows(self, chunks: Iterator[Any]) -> Iterator[Any]:
+        """The rows after those to skip, to the limit."""
+        self._truncated = False
+        skip, left = self._request.skip, self._request.limit
+        for chunk in chunks:
+            if skip:
+                skip, chunk = max(0, skip - len(chunk)), chunk[skip:]
+            if left is not None and len(chunk) > left:
+                self._truncated, chunk = True, chunk[:left]
+            if len(chunk):
+                yield chunk
+            if self._truncated:
+                return
+            left = None if left is None else left - len(chunk)
+
+    def _inspected(self) -> tuple[str, dict[str, Any]]:
+        """The query to run: the one that was sent, or one that gives its columns or its plan."""
+        sql, parameters = self._request.sql, self._request.parameters
+        if self._request.wanted == "description":
+            rows = self._cursor.execute("DESCRIBE " + sql, parameters).fetchall()
+            names = [self._request.names.get(row[0], row[0]) for row in rows]
+            inspected = "SELECT unnest($names) AS column_name, unnest($types) AS column_type"
+            return inspected, {"names": names, "types": [row[1] for row in rows]}
+        if self._request.wanted == "plan":
+            plan = self._cursor.execute("EXPLAIN " + sql, parameters).fetchall()
+            return "SELECT unnest($plan) AS plan", {"plan": plan[0][1].splitlines()}
+        return sql, parameters
+
+
+def encoder_for(name: str) -> type[ResultEncoder]:
+    """The encoder of a format."""
+    if name in TEXT_ENCODERS:
+        return TEXT_ENCODERS[name]
+    # Takes 70 MB of memory and 0.3 s, which most nodes never need.
+    from novamesh.store.batches import BATCH_ENCODERS
+
+    return BATCH_ENCODERS[name]
+
+
+def reported(error: duckdb.Error, ended_by: type[Exception] | None, time_limit_s: float) -> Exception:
+    """What a client is told of a database error. Never a path or a statement of ours."""
+    if isinstance(error, duckdb.InterruptException):
+        if ended_by is not QueryTimeout:
+            return ClientGone()
+        return QueryTimeout(
+            f"The query took longer than {time_limit_s:g} s; narrow it, for example by timestamp, or aggregate more."
+        )
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return QueryTooLarge("The query needs more memory than this node gives it; narrow it or aggregate more.")
+    if isinstance(error, duckdb.PermissionException):
+        return QueryNotAllowed("The query uses something that may not be used here.")
+    if isinstance(error, duckdb.FatalException | duckdb.InternalException | duckdb.IOException):
+        log.error("the database failed", extra={"cause": str(error)})
+        return StoreUnavailable("The store of this node has a fault and is looked after; send the query again later.")
+    if isinstance(error, duckdb.NotImplementedException) and _CASE_CLASH in str(error):
+        return CareNeeded()
+    return InvalidQuery(_in_short(error))
+
+
+def _in_short(error: duckdb.Error) -> str:
+    """The first line, and the one that names what may have been meant. Never the statement, which is ours."""
+    first, *rest = str(error).splitlines()
+    return "\n".join([first, *(line for line in rest if line.startswith("Candidate bindings"))])

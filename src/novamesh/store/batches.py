@@ -1,0 +1,166 @@
+"""Results as Arrow record batches: an Arrow IPC stream or a Parquet file, written while the query still runs.
+
+Types keep their Arrow form (:func:`typed`). Both formats carry the novamesh types of their columns in the metadata
+of the schema; what is only known at the end (``meta`` as in JSON) follows in the metadata of a last, empty batch
+of an Arrow stream, and in the key-value metadata of a Parquet file's footer. A stream without its end marker, and a
+file without a footer, is a result that failed midway: readers refuse both.
+
+Formats: https://arrow.apache.org/docs/format/Columnar.html, https://parquet.apache.org/docs/file-format/.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import duckdb
+import msgspec
+import pyarrow as arrow
+import pyarrow.parquet as parquet
+
+from novamesh.store.results import ResultEncoder, distinct, is_json
+
+_PLAIN = frozenset(
+    "BOOLEAN TINYINT SMALLINT INTEGER BIGINT UTINYINT USMALLINT UINTEGER UBIGINT"
+    " FLOAT DOUBLE VARCHAR BLOB DATE TIME".split()
+)
+# Inside lists and structs these have no Arrow form that every reader knows, so the whole value becomes JSON.
+_AS_JSON = re.compile(r"\b(VARIANT|JSON|U?HUGEINT|UNION|INTERVAL|BIT|UUID|WITH TIME ZONE|NULL)\b")
+
+_ERRORS: dict[str, type[duckdb.Error]] = {
+    "FATAL": duckdb.FatalException,
+    "INTERNAL": duckdb.InternalException,
+    "INTERRUPT": duckdb.InterruptException,
+    "IO": duckdb.IOException,
+    "Not implemented": duckdb.NotImplementedException,
+    "Out of Memory": duckdb.OutOfMemoryException,
+}
+
+ROWS_A_BATCH = 16_384
+
+
+def typed(sql: str, types: Sequence[str]) -> str:
+    """The query whose columns, ``c0`` to ``cN``, have the type they get in Arrow.
+
+    Timestamps are in UTC; integers beyond 64 bits are ``decimal128(38, 0)``; VARIANT, JSON and what holds them are
+    JSON text; UUIDs, intervals, bits and times with a zone are text; everything else has its own Arrow type.
+    """
+    columns = ", ".join(f"{_form(kind).format(f'c{n}')} AS c{n}" for n, kind in enumerate(types))
+    names = ", ".join(f"c{n}" for n in range(len(types)))
+    return f"SELECT {columns} FROM ({sql}) AS result({names})"
+
+
+def _form(kind: str) -> str:
+    if kind in _PLAIN or kind == "TIMESTAMP WITH TIME ZONE" or re.fullmatch(r"DECIMAL\(\d+,\d+\)", kind):
+        return "{0}"
+    if kind.startswith("TIMESTAMP") and not kind.endswith("]"):
+        return "timezone('UTC', {0}::TIMESTAMP)"
+    if kind in ("HUGEINT", "UHUGEINT"):
+        return "{0}::DECIMAL(38, 0)"
+    if is_json(kind):
+        return "to_json({0})::VARCHAR" if _AS_JSON.search(kind) else "{0}"
+    return "{0}::VARCHAR"
+
+
+class BatchResult(ResultEncoder):
+    """A result of record batches."""
+
+    def __init__(self, columns: list[str], types: list[str]) -> None:
+        super().__init__(columns, types)
+        self._sink = _Sink()
+        self._schema: arrow.Schema | None = None
+
+    def chunks(self, cursor: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) -> Iterator[Any]:
+        try:
+            reader = cursor.sql(typed(sql, self.types), params=parameters).to_arrow_reader(ROWS_A_BATCH)
+            self._open(reader.schema)
+            yield from reader
+        except (OSError, arrow.ArrowException) as error:
+            raise _engine_error(str(error)) from None
+
+    def _open(self, schema: arrow.Schema) -> None:
+        fields = [field.with_name(name) for field, name in zip(schema, distinct(self.columns), strict=True)]
+        self._schema = arrow.schema(fields, {"novamesh.types": msgspec.json.encode(self.types).decode()})
+        self._start()
+
+    def _start(self) -> None:
+        raise NotImplementedError
+
+    def _renamed(self, batch: arrow.RecordBatch) -> arrow.RecordBatch:
+        return arrow.RecordBatch.from_arrays(batch.columns, schema=self._schema)
+
+    def head(self) -> bytes:
+        return self._sink.take()
+
+    def error(self, code: str, message: str) -> None:
+        return None
+
+
+class ArrowResult(BatchResult):
+    """An Arrow IPC stream."""
+
+    def _start(self) -> None:
+        self._writer = arrow.ipc.new_stream(self._sink, self._schema)
+
+    def rows(self, rows: arrow.RecordBatch, first: bool) -> bytes:
+        self._writer.write_batch(self._renamed(rows))
+        return self._sink.take()
+
+    def end(self, meta: dict[str, Any]) -> bytes:
+        empty = arrow.RecordBatch.from_pylist([], schema=self._schema)
+        self._writer.write_batch(empty, custom_metadata={"meta": msgspec.json.encode(meta).decode()})
+        self._writer.close()
+        return self._sink.take()
+
+
+class ParquetResult(BatchResult):
+    """A Parquet file, a row group a batch."""
+
+    def _start(self) -> None:
+        self._writer = parquet.ParquetWriter(self._sink, self._schema, compression="zstd")
+
+    def rows(self, rows: arrow.RecordBatch, first: bool) -> bytes:
+        self._writer.write_batch(self._renamed(rows))
+        return self._sink.take()
+
+    def end(self, meta: dict[str, Any]) -> bytes:
+        self._writer.add_key_value_metadata({"meta": msgspec.json.encode(meta).decode()})
+        self._writer.close()
+        return self._sink.take()
+
+
+BATCH_ENCODERS: dict[str, type[ResultEncoder]] = {"arrow": ArrowResult, "parquet": ParquetResult}
+
+
+def _engine_error(text: str) -> duckdb.Error:
+    """The engine's error, of which Arrow passes on the text alone."""
+    kind = text.partition(" Error:")[0]
+    return _ERRORS.get(kind, duckdb.DataError)(text)
+
+
+class _Sink:
+    """A file that only grows, whose content is taken away piece by piece."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def write(self, data: Any) -> int:
+        part = bytes(data)
+        self._parts.append(part)
+        self._size += len(part)
+        return len(part)
+
+    def take(self) -> bytes:
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
+
+    def tell(self) -> int:
+        return self._size
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        """What was written is still to be taken."""
