@@ -424,3 +424,28 @@ def test_answers_are_those_of_plain_values(values: list[Any], empty: duckdb.Duck
         found = rows(f"SELECT count() FROM events WHERE properties.v {sign} {literal}", empty)[0][0]
         assert found == len([n for n in numbers if (n == 1, n > 0.5, n <= 2)[("=", ">", "<=").index(sign)]])
     assert rows("SELECT count() FROM events WHERE properties.v = 'x'", empty) == [[values.count("x")]]
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("list_sum([properties.n, properties.m])", 11.5),
+        ("list_sum([x.p FOR x IN properties.items])", 14.65),
+        ("list_contains([x.q FOR x IN properties.items], 10)", True),
+        ("list_sum(list_transform(properties.items, lambda i: i.q * i.p))", 143.3),
+        ("len(list_filter(properties.items, lambda i: i.p > 10))", 1),
+        ("list_sum(properties.xs[1:3])", 3.9),
+        ("properties.m // 4", 2.0),
+        ("(properties.n, properties.m) < (2, 1)", True),
+        ("properties.n = ANY([1.5, 7])", True),
+        ("'b' = ANY(properties.tags)", True),
+        ("string_agg(DISTINCT event, ',')", "v"),
+        ("count(DISTINCT (event, properties.n))", 1),
+    ],
+)
+def test_lists_rows_and_lambdas(expression: str, expected: object) -> None:
+    items = [{"q": 2, "p": 0.4}, {"q": "10", "p": 14.25}]
+    event = {"n": 1.5, "m": 10, "items": items, "xs": [1.5, "2", 0.4], "tags": ["a", "b"]}
+    with connected([event]) as engine:
+        (found,) = rows(f"SELECT {expression} FROM events", engine)
+    assert found == [pytest.approx(expected)]

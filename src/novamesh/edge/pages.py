@@ -228,10 +228,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         method="GET",
         path="/v1/query",
         scope="query",
-        summary="SQL over your events. Read-only; results are streamed.",
+        summary="SQL over your events. Read-only; results are streamed. POST takes the same as JSON, with params.",
         parameters=(
             Parameter("q", "string", "The SQL query, over the table events.", required=True),
-            Parameter("format", "string", "json (default), csv or ndjson."),
+            Parameter("format", "string", "json (default), csv, ndjson, arrow or parquet."),
             Parameter("limit", "integer", "Max rows. Default 1000, max 50000."),
         ),
         examples=(

@@ -10,7 +10,7 @@ from sqlglot import exp
 
 from novamesh.sql import functions
 from novamesh.sql.operands import OPERATORS, Handler, Operands
-from novamesh.sql.paths import Casts, Kind, boxed, call, kind_of_type, unboxed
+from novamesh.sql.paths import Casts, Kind, boxed, call, kind_of_type, list_of, unboxed
 
 _NUMERIC: Final = frozenset(
     """
@@ -89,6 +89,7 @@ _BY: Final = frozenset("arg_max arg_max_null arg_min arg_min_null argmax argmin 
 _ALIKE: Final = frozenset("coalesce greatest ifnull least".split())
 _LENGTHS: Final = frozenset("array_length cardinality len length".split())
 _NOW: Final = frozenset("get_current_timestamp now transaction_timestamp".split())
+_OF_NUMBERS: Final = "avg|sum|min|max|median|product|stddev|var_"
 _SETS: Final = (exp.ArrayContainsAll, exp.ArrayContainedBy, exp.ArrayOverlaps)
 _RESULTS: Final = (
     (_GIVES_NUMBER, Kind.NUMBER),
@@ -151,7 +152,10 @@ class Calls(Operands):
 
     def distinct_argument(self, node: exp.Distinct, name: str) -> Kind:
         kinds = [self.visit(value) for value in list(node.expressions)]
-        for value, kind in zip(list(node.expressions), kinds, strict=True):
+        if name == "count" and len(kinds) > 1:  # of rows, as in PostgreSQL's count(DISTINCT (a, b))
+            node.set("expressions", [exp.Tuple(expressions=list(node.expressions))])
+        cells = node.expressions[0].expressions if name == "count" and len(kinds) > 1 else node.expressions
+        for value, kind in zip(list(cells), kinds, strict=True):
             if kind.is_variant:
                 value.replace(self.casts.number(value) if name in _NUMERIC else self.casts.key(value, kind))
         return Kind.NUMBER if name in _NUMERIC else Kind.TEXT
@@ -253,6 +257,8 @@ class Calls(Operands):
     def list_arguments(self, name: str, arguments: list[exp.Expr], kinds: list[Kind]) -> None:
         others = {kind for kind in kinds[1:] if not kind.is_variant}
         for place, (node, kind) in enumerate(zip(arguments, kinds, strict=True)):
+            if not place and kind == Kind.ELEMENTS:
+                self.made_of_paths(name, node, others)
             if not kind.is_variant:
                 continue
             if place or name == "array_to_string":
@@ -263,8 +269,16 @@ class Calls(Operands):
             ):
                 node.replace(self.casts.elements(node))
             else:
-                number = Kind.NUMBER in others or re.search("avg|sum|min|max|median|product|stddev|var_", name)
+                number = Kind.NUMBER in others or re.search(_OF_NUMBERS, name)
                 node.replace(self.casts.elements(node, exp.DType.DOUBLE if number else exp.DType.TEXT))
+
+    def made_of_paths(self, name: str, node: exp.Expr, others: set[Kind]) -> None:
+        """``list_sum([properties.n, …])``, ``list_contains(list(properties.page), '/')``."""
+        texts = exp.TryCast(this=node.copy(), to=list_of(exp.DType.TEXT))
+        if re.search(_OF_NUMBERS, name) or others == {Kind.NUMBER}:
+            node.replace(exp.TryCast(this=texts, to=list_of(exp.DType.DOUBLE)))
+        elif others == {Kind.TEXT}:
+            node.replace(texts)
 
     def visit_sets(self, node: exp.Expr) -> Kind:
         for side in (node.this, node.expression):
@@ -288,6 +302,8 @@ class Calls(Operands):
 
     def visit_array(self, node: exp.Expr) -> Kind:
         kinds = [self.visit(value) for value in list(node.expressions)]
+        if len(node.expressions) == 1 and isinstance(node.expressions[0], exp.Comprehension):
+            return kinds[0]
         return Kind.ELEMENTS if self.alike(node.expressions, kinds) == Kind.PATH else Kind.LIST
 
     def visit_lambda(self, node: exp.Expr) -> Kind:
@@ -309,11 +325,11 @@ class Calls(Operands):
             iterator.replace(self.casts.elements(iterator))
         inside = Kind.PATH if kind.is_variant or kind == Kind.ELEMENTS else Kind.OTHER
         self.lambdas.append({node.expression.name.lower(): inside})
-        self.visit(node.this)
+        body = self.visit(node.this)
         if node.args.get("condition") is not None:
             self.condition(node.args["condition"])
         self.lambdas.pop()
-        return Kind.OTHER
+        return Kind.ELEMENTS if body.is_variant else Kind.OTHER
 
     # -- windows, aggregates, queries ---------------------------------------------------------------------------------
 

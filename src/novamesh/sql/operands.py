@@ -132,6 +132,8 @@ class Operands(ABC):
         target = Kind.TIME if times and isinstance(node, (exp.Add, exp.Sub)) else Kind.NUMBER
         for side, kind in zip(list(node.iter_expressions()), kinds, strict=True):
             self.cast_to(side, kind, target)
+        if isinstance(node, exp.IntDiv) and any(kind.is_variant for kind in kinds):
+            node.replace(call("trunc", node.copy()))  # the engine's // of DOUBLE leaves a fraction
         if target == Kind.NUMBER:
             return Kind.NUMBER
         both = kinds.count(Kind.INTERVAL) == 0 and isinstance(node, exp.Sub)
@@ -167,7 +169,10 @@ class Operands(ABC):
 
     def visit_comparison(self, node: exp.Expr) -> Kind:
         if isinstance(node.expression, (exp.Any, exp.All)):
-            return self.compare_with_query(node, node.expression)
+            return self.compare_with_any(node, node.expression)
+        if isinstance(node.this, exp.Tuple) and isinstance(node.expression, exp.Tuple):
+            self.compare_tuples([node.this, node.expression], ordered=isinstance(node, _ORDERINGS))
+            return Kind.BOOL
         kinds = [self.visit(node.this), self.visit(node.expression)]
         ordered = isinstance(node, _ORDERINGS)
         if ordered and Kind.PARAMETER in kinds and any(kind.is_variant for kind in kinds):
@@ -223,12 +228,26 @@ class Operands(ABC):
             held = parent.args[key]
             held.replace(self.casts.elements(held, exp.DType.DOUBLE if kind == Kind.NUMBER else exp.DType.TEXT))
 
-    def compare_tuples(self, rows: list[exp.Expr]) -> None:
+    def compare_with_any(self, node: exp.Expr, query: exp.Expr) -> Kind:
+        """``path = ANY (SELECT …)``, ``path = ANY ([1, 2])``, ``'x' = ANY (properties.tags)``."""
+        inside = query.this
+        while isinstance(inside, exp.Paren):
+            inside = inside.this
+        if isinstance(inside, exp.Array):
+            kinds = [self.visit(value) for value in [node.this, *inside.expressions]]
+            self.compare([node.this, *inside.expressions], kinds, ordered=isinstance(node, _ORDERINGS))
+        elif self.kind_of(inside).is_variant:
+            self.list_of(inside, self.visit(node.this))
+        else:
+            return self.compare_with_query(node, query)
+        return Kind.BOOL
+
+    def compare_tuples(self, rows: list[exp.Expr], *, ordered: bool = False) -> None:
         kinds = [[self.visit(cell) for cell in row.expressions] for row in rows]
         if len({len(row) for row in kinds}) == 1:
             for place in range(len(kinds[0])):
                 column = [row.expressions[place] for row in rows]
-                self.compare(column, [row[place] for row in kinds], ordered=False)
+                self.compare(column, [row[place] for row in kinds], ordered=ordered)
 
     def compare_with_query(self, node: exp.Expr, query: exp.Expr) -> Kind:
         left = self.visit(node.this)

@@ -87,6 +87,7 @@ def parse(sql: str) -> exp.Query | exp.Values:
     if len(trees) != 1 or not isinstance(trees[0], (exp.Query, exp.Values)):
         raise QueryNotAllowed("Only one SELECT may run; start the query with SELECT, WITH, FROM or VALUES")
     _unmark(trees[0])
+    _spread(trees[0])
     return trees[0]
 
 
@@ -236,6 +237,21 @@ def _unmark(tree: exp.Expr) -> None:
     for node in tree.walk():
         if isinstance(node.this, str) and node.this.startswith(MARK):
             node.set("this", node.this.removeprefix(MARK))
+
+
+def _spread(tree: exp.Expr) -> None:
+    """``string_agg(DISTINCT x, ',')`` has two arguments, where sqlglot has one row of two; count has rows."""
+    for call in tree.find_all(exp.Anonymous):
+        last = call.expressions[-1] if call.expressions else None
+        distinct = last.this if isinstance(last, exp.Order) else last
+        if not isinstance(distinct, exp.Distinct) or len(distinct.expressions) < 2 or call.name.lower() == "count":
+            continue
+        first, *rest = distinct.expressions
+        if isinstance(last, exp.Order):
+            last.set("this", rest.pop())
+            rest.append(last)
+        distinct.set("expressions", [first])
+        call.set("expressions", [*call.expressions[:-1], distinct, *rest])
 
 
 def _at(token: Token) -> str:

@@ -76,6 +76,9 @@ class Scope(Calls):
             if kind.is_variant:
                 self.mark(node)
             return kind
+        if isinstance(node, exp.Identifier):  # in the body of a lambda a parameter is no column
+            found = [params[name] for params in self.lambdas if (name := node.name.lower()) in params]
+            return found[-1] if found else Kind.OTHER
         if isinstance(node, exp.Paren):
             return self.kind_of(node.this)
         if isinstance(node, exp.Dot) or (isinstance(node, exp.Bracket) and _is_step(node)):
@@ -89,6 +92,8 @@ class Scope(Calls):
         """The same for two spellings of one path: ``properties.page``, ``e.properties['page']``."""
         if isinstance(node, exp.Column):
             return tuple(self.column(node)[0])
+        if isinstance(node, exp.Identifier):
+            return (node.name,)
         if isinstance(node, exp.Dot):
             return (*self.identity(node.this), node.expression.name)
         if isinstance(node, exp.Bracket):
