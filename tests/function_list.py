@@ -16,7 +16,7 @@ _TITLES = {"ids": "IDs", "json": "JSON", "variant": "VARIANT"}
 def function_list() -> str:
     """Every topic with its functions, as Markdown."""
     lines = []
-    for topic, names in functions._TABLE.items():
+    for topic, names in functions.TOPICS.items():
         words = ", ".join(f"`{name}`" for name in names.split())
         lines.append(
             f"**{_TITLES.get(topic, topic.capitalize())}**\n\n{textwrap.fill(words, 118, break_on_hyphens=False)}\n"

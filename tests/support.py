@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ Result = TypeVar("Result")
 
 # A deadline, not an expectation: tests wait for a condition and fail only when it never comes.
 DEADLINE_S = 60.0
+BATCH_EVENTS = 500  # the most a batch may hold
 
 
 def wait_for(
@@ -100,6 +101,12 @@ class RunningNode:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         all_headers = {**self.headers, "Content-Type": "application/json", **(headers or {})}
         return httpx.post(self.url + path, content=content, headers=all_headers, timeout=DEADLINE_S)
+
+    def send(self, events: Sequence[Mapping[str, Any]], **fields: object) -> None:
+        """Events of any number, by batches that must be accepted; ``fields`` stand beside ``events`` in each."""
+        for first in range(0, len(events), BATCH_EVENTS):
+            answer = self.post("/v1/batch", {"events": events[first : first + BATCH_EVENTS], **fields})
+            assert answer.status_code == 202, answer.text
 
     def query(self, sql: str, **parameters: str | int) -> httpx.Response:
         """GET /v1/query."""

@@ -22,9 +22,7 @@ EXPECTED = [n for n in range(EVENTS) if n % 3 == 0]
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
     with running_node(tmp_path_factory.mktemp("export") / "data") as node:
-        for first in range(0, EVENTS, 500):
-            events = [{"event": "e", "user_id": f"u{n}", "properties": {"n": n}} for n in range(first, first + 500)]
-            assert node.post("/v1/batch", {"events": events}).status_code == 202
+        node.send([{"event": "e", "user_id": f"u{n}", "properties": {"n": n}} for n in range(EVENTS)])
         node.wait_for_count(EVENTS)
         yield node
 

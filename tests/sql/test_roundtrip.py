@@ -16,8 +16,6 @@ import pytest
 from tests.sql.analytic_events import BATCH_CONTEXT, Event, events
 from tests.support import RunningNode, running_node
 
-BATCH: Final = 500  # the most a batch may hold
-
 
 class Case(NamedTuple):
     """One question: as users ask it, and as bare DuckDB must be asked. ``known``: why the node's answer is still wrong."""
@@ -49,9 +47,7 @@ def sent() -> list[Event]:
 def node(sent: list[Event], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
     """A node that holds all events."""
     with running_node(tmp_path_factory.mktemp("roundtrip") / "data", workers=1) as node:
-        for first in range(0, len(sent), BATCH):
-            answer = node.post("/v1/batch", {"events": sent[first : first + BATCH], "context": BATCH_CONTEXT})
-            assert answer.status_code == 202, answer.text
+        node.send(sent, context=BATCH_CONTEXT)
         node.wait_for_count(len(sent))
         yield node
 

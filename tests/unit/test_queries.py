@@ -49,11 +49,10 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def serve(store: Store, tmp_path: Path) -> Iterator[Callable[..., "Server"]]:
     with contextlib.ExitStack() as servers:
 
-        def start(time_limit_s: float = 60, max_concurrent: int = 4) -> "Server":
+        def start(time_limit_s: float = 60, max_concurrent: int = 4, result_bytes: int = 2**28) -> "Server":
             path = tmp_path / "store.sock"
-            server = QueryServer(
-                store.database, path, lambda: STATUS, Limits(time_limit_s, max_concurrent, 60, 1, 2**28)
-            )
+            limits = Limits(time_limit_s, max_concurrent, 60, 1, result_bytes)
+            server = QueryServer(store.database, path, lambda: STATUS, limits)
             server.start()
             servers.callback(server.close)
             return Server(server, path)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
 
@@ -12,11 +13,41 @@ from novamesh.edge.connection import cut
 from novamesh.edge.request import ClientGone
 from novamesh.errors import InvalidParameter, InvalidQuery
 from novamesh.sql.explain import explain
+from novamesh.sql.guard import Checked
+from novamesh.sql.parameters import bind
 from novamesh.store.contract import FORMATS, CareNeeded, QueryRequest
 
 log = logging.getLogger(__name__)
 
 Headers = list[tuple[str, str]]
+
+
+def read_sql(values: dict[str, str]) -> str:
+    """The SQL among the parameters. Raises :class:`InvalidParameter`."""
+    if "q" not in values:
+        raise InvalidParameter("The parameter `q` is missing; it holds the SQL.")
+    return values["q"]
+
+
+def store_request(
+    checked: Checked,
+    space: str,
+    kind: str,
+    limit: int | None,
+    parameters: dict[str, Any] | list[Any],
+    skip: int = 0,
+) -> QueryRequest:
+    """What the store is asked for a checked query. Raises :class:`InvalidParameter` for what ``parameters`` lack."""
+    return QueryRequest(
+        space=space,
+        sql=checked.sql,
+        names=checked.names,
+        format=kind,
+        limit=limit,
+        wanted=checked.wanted,
+        parameters=bind(checked.parameters, parameters),
+        skip=skip,
+    )
 
 
 def pick_format(name: str | None, accept: str | None, default: str) -> str:

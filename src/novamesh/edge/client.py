@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -20,6 +21,8 @@ from novamesh.store.contract import (
     StoreStatus,
     decode_error,
 )
+
+Told = TypeVar("Told", ExtentAnswer, StoreStatus)
 
 STATUS_TIMEOUT_S = 3.0
 _UNAVAILABLE = "The store of this node is starting or restarting; send the query again in a moment."
@@ -69,18 +72,21 @@ async def ask(path: Path, request: Request) -> AsyncIterator[Answer]:
 
 async def ask_extent(path: Path, space: str) -> ExtentAnswer:
     """How many events a space has. Raises :class:`StoreUnavailable`."""
-    async with ask(path, ExtentRequest(space)) as answer:
-        async for body in answer.data():
-            return msgspec.json.decode(body, type=ExtentAnswer)
-    raise StoreUnavailable(_UNAVAILABLE)
+    return await _told(path, ExtentRequest(space), ExtentAnswer)
 
 
 async def ask_status(path: Path) -> StoreStatus:
     """How the store is. Raises :class:`StoreUnavailable`."""
     try:
-        async with asyncio.timeout(STATUS_TIMEOUT_S), ask(path, StatusRequest()) as answer:
-            async for body in answer.data():
-                return msgspec.json.decode(body, type=StoreStatus)
+        async with asyncio.timeout(STATUS_TIMEOUT_S):
+            return await _told(path, StatusRequest(), StoreStatus)
     except TimeoutError:
         raise StoreUnavailable(f"The store has not answered for {STATUS_TIMEOUT_S:g} s.") from None
+
+
+async def _told(path: Path, request: Request, kind: type[Told]) -> Told:
+    """The one document that answers a request which is no query."""
+    async with ask(path, request) as answer:
+        async for body in answer.data():
+            return msgspec.json.decode(body, type=kind)
     raise StoreUnavailable(_UNAVAILABLE)

@@ -8,15 +8,13 @@ an order: without joins, groups, DISTINCT, ORDER BY, LIMIT and window functions.
 
 from granian.rsgi import HTTPProtocol, Scope
 
-from novamesh.edge.answer import Answering, pick_format
+from novamesh.edge.answer import Answering, pick_format, read_sql, store_request
 from novamesh.edge.client import ask_extent
-from novamesh.edge.query import required
 from novamesh.edge.request import read_number, read_parameters
 from novamesh.edge.worker import Worker
 from novamesh.errors import InvalidParameter
 from novamesh.sql.guard import check
 from novamesh.sql.hoist import Extent
-from novamesh.sql.parameters import bind
 from novamesh.store.contract import QueryRequest, schema_for
 
 MAX_ROWS = 10**12
@@ -26,7 +24,7 @@ async def export(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
     """Answer one export. Returns 0: no events were accepted."""
     key = worker.keyring.authorize(scope.headers.get("authorization"), "query")
     values = read_parameters(scope.query_string, ("q", "format", "cursor", "after"))
-    text = required(values)
+    text = read_sql(values)
     kind = pick_format(values.get("format"), scope.headers.get("accept"), "ndjson")
     if kind == "json":
         raise InvalidParameter("An export is ndjson, csv, parquet or arrow; json is for small results: /v1/query.")
@@ -46,16 +44,7 @@ async def export(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
 
     def request(careful: bool) -> QueryRequest:
         checked = check(text, schema=schema, limit=None, careful=careful, extent=extent)
-        return QueryRequest(
-            space=key.space,
-            sql=checked.sql,
-            names=checked.names,
-            format=kind,
-            limit=None,
-            wanted=checked.wanted,
-            parameters=bind(checked.parameters, {}),
-            skip=after,
-        )
+        return store_request(checked, key.space, kind, limit=None, parameters={}, skip=after)
 
     headers = [("export-cursor", _cursor(extent))] if plain.resumable else []
     await Answering(worker.socket, scope, protocol, text, headers).run(request)

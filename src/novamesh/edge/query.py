@@ -1,17 +1,15 @@
 """``/v1/query``: check the SQL, hand it to the store, pass its answer on as it comes."""
 
-from difflib import get_close_matches
 from typing import Any
 
 import msgspec
 from granian.rsgi import HTTPProtocol, Scope
 
-from novamesh.edge.answer import Answering, pick_format
-from novamesh.edge.request import JSON_TYPE, read_body, read_number, read_parameters
+from novamesh.edge.answer import Answering, pick_format, read_sql, store_request
+from novamesh.edge.request import JSON_TYPE, read_body, read_number, read_parameters, unknown_name
 from novamesh.edge.worker import Worker
 from novamesh.errors import InvalidJson, InvalidParameter
 from novamesh.sql.guard import check
-from novamesh.sql.parameters import bind
 from novamesh.store.contract import QueryRequest, schema_for
 
 DEFAULT_LIMIT = 1000
@@ -31,31 +29,16 @@ async def query(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
             raise InvalidParameter(f"The parameter `{twice[0]}` is given twice; give it in the body alone.")
         parameters = body.pop("params", {})
         values |= body
-    text = required(values)
+    text = read_sql(values)
     limit = read_number(values, "limit", DEFAULT_LIMIT, MAX_LIMIT)
     kind = pick_format(values.get("format"), scope.headers.get("accept"), "json")
 
     def request(careful: bool) -> QueryRequest:
         checked = check(text, schema=schema_for(key.space), limit=limit, careful=careful)
-        return QueryRequest(
-            space=key.space,
-            sql=checked.sql,
-            names=checked.names,
-            format=kind,
-            limit=limit,
-            wanted=checked.wanted,
-            parameters=bind(checked.parameters, parameters),
-        )
+        return store_request(checked, key.space, kind, limit, parameters)
 
     await Answering(worker.socket, scope, protocol, text, []).run(request)
     return 0
-
-
-def required(values: dict[str, str]) -> str:
-    """The SQL. Raises :class:`InvalidParameter`."""
-    if "q" not in values:
-        raise InvalidParameter("The parameter `q` is missing; it holds the SQL.")
-    return values["q"]
 
 
 def read_fields(body: bytes) -> dict[str, Any]:
@@ -71,9 +54,7 @@ def read_fields(body: bytes) -> dict[str, Any]:
         raise InvalidParameter('The body must be an object, such as {"q": "SELECT 1"}.')
     for name, value in fields.items():
         if name not in _FIELDS:
-            near = get_close_matches(name.lower(), _FIELDS, 1)
-            hint = f"did you mean `{near[0]}`?" if near else "a query has `q`, `format`, `limit` and `params`."
-            raise InvalidParameter(f"There is no field `{name[:40]}`; {hint}")
+            raise unknown_name("field", name, _FIELDS, "a query has `q`, `format`, `limit` and `params`.")
         _verify(name, value)
     # A number goes through the same check as one in an address.
     return {name: str(value) if name == "limit" else value for name, value in fields.items() if value is not None}

@@ -193,13 +193,18 @@ def read_parameters(query_string: str, known: tuple[str, ...]) -> dict[str, str]
     values: dict[str, str] = {}
     for name, value in pairs:
         if name not in known:
-            near = get_close_matches(name.lower(), known, 1)
-            hint = f"did you mean `{near[0]}`?" if near else _known(known)
-            raise InvalidParameter(f"There is no parameter `{name[:40]}`; {hint}")
+            raise unknown_name("parameter", name, known, _known(known))
         if name in values:
             raise InvalidParameter(f"The parameter `{name}` is given twice; give it once.")
         values[name] = value
     return values
+
+
+def unknown_name(what: str, name: str, known: tuple[str, ...], otherwise: str) -> InvalidParameter:
+    """The error for a name that nobody knows, with the nearest one that is known; ``otherwise``: if none is near."""
+    near = get_close_matches(name.lower(), known, 1)
+    hint = f"did you mean `{near[0]}`?" if near else otherwise
+    return InvalidParameter(f"There is no {what} `{name[:40]}`; {hint}")
 
 
 def _known(names: tuple[str, ...]) -> str:

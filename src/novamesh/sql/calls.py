@@ -152,12 +152,11 @@ class Calls(Operands):
 
     def distinct_argument(self, node: exp.Distinct, name: str) -> Kind:
         kinds = [self.visit(value) for value in list(node.expressions)]
-        if name == "count" and len(kinds) > 1:  # of rows, as in PostgreSQL's count(DISTINCT (a, b))
-            node.set("expressions", [exp.Tuple(expressions=list(node.expressions))])
-        cells = node.expressions[0].expressions if name == "count" and len(kinds) > 1 else node.expressions
-        for value, kind in zip(list(cells), kinds, strict=True):
+        for value, kind in zip(list(node.expressions), kinds, strict=True):
             if kind.is_variant:
                 value.replace(self.casts.number(value) if name in _NUMERIC else self.casts.key(value, kind))
+        if name == "count" and len(kinds) > 1:  # of rows, as in PostgreSQL's count(DISTINCT (a, b))
+            node.set("expressions", [exp.Tuple(expressions=list(node.expressions))])
         return Kind.NUMBER if name in _NUMERIC else Kind.TEXT
 
     def same_order(self, order: exp.Expr) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 
 from sqlglot import exp
 
-_TABLE: Final[dict[str, str]] = {
+TOPICS: Final[dict[str, str]] = {
     "aggregates": """
         any_value approx_count_distinct approx_quantile approx_top_k arbitrary arg_max arg_max_null arg_min
         arg_min_null argmax argmin array_agg avg bit_and bit_or bit_xor bool_and bool_or corr count count_if
@@ -109,10 +109,10 @@ _TABLE: Final[dict[str, str]] = {
     """,
 }
 
-ALLOWED: Final[frozenset[str]] = frozenset(name for names in _TABLE.values() for name in names.split())
+ALLOWED: Final[frozenset[str]] = frozenset(name for names in TOPICS.values() for name in names.split())
 """Every function that may be called, in lower case."""
 
-AGGREGATES: Final = frozenset(_TABLE["aggregates"].split()) - {"grouping", "grouping_id"}
+AGGREGATES: Final = frozenset(TOPICS["aggregates"].split()) - {"grouping", "grouping_id"}
 
 TABLE_FUNCTIONS: Final = frozenset({"generate_series", "range", "unnest"})
 """Functions that may stand where a table stands."""

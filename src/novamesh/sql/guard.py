@@ -19,7 +19,6 @@ from sqlglot import exp
 
 from novamesh.errors import InvalidQuery, QueryNotAllowed
 from novamesh.sql import functions, hoist, inspect, names, rewrite
-from novamesh.sql.calls import has_aggregate
 from novamesh.sql.hoist import Extent
 from novamesh.sql.parse import MAX_JOINS, generate, parse
 
@@ -83,43 +82,13 @@ def _check(sql: str, schema: str, limit: int | None, careful: bool, extent: Exte
     _verify(query, ours=False)
     _Tables(schema, ours=False).visit(query, {})
     shown = names.assign(query)
-    resumable = wanted == inspect.ROWS and _gives_events_in_order(query)
+    resumable = wanted == inspect.ROWS and hoist.gives_events_in_order(query)
     rewrite.apply(query, careful=careful)
     hoist.apply(query, extent)
     text = generate(_limited(query, limit + 1) if limit is not None else query)
     _confirm(text, schema)
     parameters = sorted({node.name for node in query.find_all(exp.Placeholder)})
     return Checked(text, shown, tuple(parameters), wanted, resumable)
-
-
-def _gives_events_in_order(query: exp.Expr) -> bool:
-    """Whether the rows are those of ``events``, in the order in which they are stored."""
-    clauses = (
-        "with_",
-        "joins",
-        "laterals",
-        "group",
-        "having",
-        "qualify",
-        "windows",
-        "distinct",
-        "order",
-        "limit",
-        "offset",
-    )
-    from_ = query.args.get("from_")
-    if not isinstance(query, exp.Select) or from_ is None or any(query.args.get(clause) for clause in clauses):
-        return False
-    table = from_.this
-    plain = isinstance(table, exp.Table) and table.name == "events" and bool(table.args.get("db"))
-    extra = any(table.args.get(name) for name in ("joins", "sample", "pivots"))
-    many = any(call.name.lower() == "unnest" for call in query.find_all(exp.Anonymous))
-    return (
-        plain
-        and not extra
-        and not many
-        and not any(has_aggregate(item) or item.find(exp.Window, exp.Subquery) for item in query.expressions)
-    )
 
 
 def _confirm(text: str, schema: str) -> None:
@@ -226,9 +195,8 @@ def _unknown(node: exp.Expr) -> str:
 def _is_castable(node: exp.DataType, ours: bool) -> bool:
     if node.this in functions.NESTED_TYPES:
         return True  # its element types are nodes of their own
-    if (
-        node.this == exp.DType.VARIANT
-    ):  # a path's elements or a JSON column, and only in what rewrite.py and hoist.py wrote
+    if node.this == exp.DType.VARIANT:
+        # A path's elements or a JSON column, and only in what rewrite.py and hoist.py wrote.
         elements = isinstance(node.parent, exp.DataType) and isinstance(node.parent.parent, exp.TryCast)
         document = isinstance(node.parent, exp.Cast) and isinstance(node.parent.this, exp.Column)
         return ours and (elements or document)

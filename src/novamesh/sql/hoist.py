@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 
 from sqlglot import exp
 
-from novamesh.sql.names import column_name
-from novamesh.sql.paths import cast
+from novamesh.sql.calls import has_aggregate
+from novamesh.sql.names import VARIANTS, column_name
+from novamesh.sql.paths import cast, is_step
 
 SOURCE: Final = "source"
 """In the meta of a table of events and of every column that is one of its VARIANTs: which table it is."""
@@ -22,8 +23,9 @@ QUALIFIED: Final = "qualified"
 """In the meta of such a column: 1 if its first part is its table's name, else 0."""
 
 SHREDDED, PLAIN = "events_shredded", "events_plain"
-_DOCUMENTS: Final = ("properties", "context")
 _PREFIX: Final = "__nm_p"
+# What gives rows that are no single events, or an order of its own.
+_CLAUSES: Final = "with_ joins laterals group having qualify windows distinct order limit offset".split()
 
 
 class Extent(NamedTuple):
@@ -38,7 +40,7 @@ def apply(query: exp.Expr, extent: Extent | None = None) -> None:
     place = 0
     for table in list(query.find_all(exp.Table)):
         select = table.parent_select
-        if table.name != "events" or not table.args.get("db") or select is None:
+        if not is_events(table) or select is None:
             continue
         paths = {} if _is_fixed(table, select) else _paths(select, table.meta.get(SOURCE))
         columns: dict[str, exp.Expr] = {}
@@ -51,6 +53,23 @@ def apply(query: exp.Expr, extent: Extent | None = None) -> None:
         if columns or extent is not None:
             _hide(select, table.alias_or_name, list(columns))
             table.replace(_tables(table, columns, extent))
+
+
+def is_events(node: exp.Expr) -> bool:
+    """Whether this is the table of events, which the guard has put a schema before."""
+    return isinstance(node, exp.Table) and node.name == "events" and bool(node.args.get("db"))
+
+
+def gives_events_in_order(query: exp.Expr) -> bool:
+    """Whether the rows are those of ``events``, in the order in which they are stored."""
+    from_ = query.args.get("from_")
+    if not isinstance(query, exp.Select) or from_ is None or any(query.args.get(clause) for clause in _CLAUSES):
+        return False
+    if not is_events(from_.this) or any(from_.this.args.get(name) for name in ("joins", "sample", "pivots")):
+        return False
+    if any(call.name.lower() == "unnest" for call in query.find_all(exp.Anonymous)):
+        return False
+    return not any(has_aggregate(item) or item.find(exp.Window, exp.Subquery) for item in query.expressions)
 
 
 def _is_fixed(table: exp.Table, select: exp.Expr) -> bool:
@@ -77,12 +96,9 @@ def _whole(column: exp.Column) -> exp.Expr:
     node: exp.Expr = column
     while True:
         parent = node.parent
-        step = isinstance(parent, exp.Dot) or (
-            isinstance(parent, exp.Bracket)
-            and len(parent.expressions) == 1
-            and isinstance(parent.expressions[0], exp.Literal)
-        )
-        if parent is None or node.arg_key != "this" or not (step or isinstance(parent, exp.Cast)):
+        if parent is None or node.arg_key != "this":
+            return node
+        if not isinstance(parent, (exp.Dot, exp.Cast)) and not is_step(parent):
             return node
         node = parent
 
@@ -125,7 +141,7 @@ def _hide(select: exp.Expr, alias: str, names: list[str]) -> None:
 
 
 def _tables(table: exp.Table, columns: dict[str, exp.Expr], extent: Extent | None) -> exp.Subquery:
-    documents = [exp.alias_(cast(exp.column(name), exp.DType.VARIANT, strict=True), name) for name in _DOCUMENTS]
+    documents = [exp.alias_(cast(exp.column(name), exp.DType.VARIANT, strict=True), name) for name in VARIANTS]
     plain = _select(exp.Star(replace=documents), _table(PLAIN, table), extent.plain if extent else None)
     both = exp.Union(
         this=_branch(columns, _table(SHREDDED, table), extent.shredded if extent else None),

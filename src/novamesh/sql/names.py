@@ -43,7 +43,7 @@ TYPES: Final[dict[str, dict[str, str]]] = {
 """The tables of a project, their columns and DuckDB's names of their types."""
 
 COLUMNS: Final[dict[str, tuple[str, ...]]] = {table: tuple(columns) for table, columns in TYPES.items()}
-VARIANTS: Final = frozenset({"context", "properties"})
+VARIANTS: Final = tuple(name for name, kind in TYPES["events"].items() if kind == "VARIANT")
 
 _GOOD, _WEAK, _NONE = 2, 1, 0
 

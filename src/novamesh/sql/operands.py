@@ -278,16 +278,13 @@ class Operands(ABC):
 
     def moments(self, sides: list[exp.Expr], kinds: list[Kind]) -> tuple[list[exp.Expr], list[Kind]]:
         """What is compared with a time is one: text with an offset would lose it without a word."""
-        moments: list[exp.Expr] = []
-        for side, kind in zip(sides, kinds, strict=True):
-            moment = side
-            if kind == Kind.PARAMETER or is_zoned(side):
-                moment = _PLAIN.time(cast(side.copy(), exp.DType.TEXT, strict=True), strict=True)
-                side.replace(moment)
-            moments.append(moment)
-        return moments, [
-            Kind.TIME if new is not old else kind for new, old, kind in zip(moments, sides, kinds, strict=True)
-        ]
+        sides, kinds = list(sides), list(kinds)
+        for place, side in enumerate(sides):
+            if kinds[place] == Kind.PARAMETER or is_zoned(side):
+                sides[place] = _PLAIN.time(cast(side.copy(), exp.DType.TEXT, strict=True), strict=True)
+                kinds[place] = Kind.TIME
+                side.replace(sides[place])
+        return sides, kinds
 
     def compare_lists(self, sides: list[exp.Expr], kinds: list[Kind]) -> None:
         for side, kind in zip(sides, kinds, strict=True):

@@ -20,9 +20,9 @@ def bind(used: tuple[str, ...], given: dict[str, Any] | list[Any]) -> dict[str, 
     values = given if isinstance(given, dict) else {str(place): value for place, value in enumerate(given, 1)}
     for name in used:
         if name not in values:
-            hint = f"; did you mean ${near}?" if (near := _nearest(name, values)) else ""
             way = "" if given else ' of a POST to /v1/query, as in {"q": "…", "params": {"user": "u1"}}'
-            raise InvalidParameter(f"The placeholder ${name} has no value{hint or f'; give it in params{way}.'}")
+            hint = f"did you mean ${near}?" if (near := _nearest(name, values)) else f"give it in params{way}."
+            raise InvalidParameter(f"The placeholder ${name} has no value; {hint}")
     for name, value in values.items():
         if name not in used:
             hint = f"did you mean ${near}?" if (near := _nearest(name, used)) else "remove it from params."

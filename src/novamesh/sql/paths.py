@@ -68,6 +68,12 @@ def is_zoned(node: exp.Expr) -> bool:
     return node.is_string and re.search(_OFFSET, node.name) is not None
 
 
+def is_step(node: exp.Expr) -> bool:
+    """``['key']`` and ``[1]`` are steps of a path; slices and indexes from the end are not."""
+    keys = node.expressions if isinstance(node, exp.Bracket) else []
+    return len(keys) == 1 and isinstance(keys[0], exp.Literal)
+
+
 def call(name: str, *args: exp.Expr) -> exp.Anonymous:
     return exp.Anonymous(this=name, expressions=list(args))
 

@@ -14,7 +14,7 @@ from sqlglot import exp
 from novamesh.sql import names
 from novamesh.sql.calls import CALLS_AND_OPERATORS, has_aggregate
 from novamesh.sql.columns import UNALIGNED, Columns, add, renamed, united
-from novamesh.sql.hoist import SOURCE
+from novamesh.sql.hoist import SOURCE, is_events
 from novamesh.sql.paths import Casts, Kind, boxed, call, stepped, unboxed
 from novamesh.sql.scope import Scope
 
@@ -157,7 +157,7 @@ class _Query(Scope):
         columns = self.source_columns(source.this if isinstance(source, exp.Lateral) else source)
         alias = source.args.get("alias")
         self.sources[source.alias_or_name.lower() or f"?{len(self.sources)}"] = renamed(columns, alias)
-        if isinstance(source, exp.Table) and source.args.get("db") and source.name == "events":
+        if is_events(source):
             source.meta[SOURCE] = self.tables[source.alias_or_name.lower()] = str(id(source))
         for join in source.args.get("joins") or []:
             self.source(join.this)

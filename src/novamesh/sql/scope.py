@@ -5,7 +5,7 @@ from sqlglot import exp
 from novamesh.sql.calls import Calls
 from novamesh.sql.columns import Columns
 from novamesh.sql.hoist import QUALIFIED, SOURCE
-from novamesh.sql.paths import Casts, Kind
+from novamesh.sql.paths import Casts, Kind, is_step
 
 
 class Scope(Calls):
@@ -22,15 +22,23 @@ class Scope(Calls):
         self.tables: dict[str, str] = {}
         self.items: dict[str, tuple[exp.Expr, Kind]] = {}
 
-    def lookup(self, name: str, table: str = "") -> Kind | None:
+    def resolve(self, name: str, table: str = "") -> tuple[Kind, str | None] | None:
+        """The kind of what a name means, and the table of events that it is a column of, if it is."""
         name, table = name.lower(), table.lower()
-        for params in reversed(self.lambdas):
-            if not table and name in params:
-                return params[name]
+        if not table and (kind := self.parameter(name)) is not None:
+            return kind, None
         for alias, columns in self.sources.items():
             if table in ("", alias) and name in columns:
-                return columns[name]
-        return self.outer.lookup(name, table) if self.outer is not None else None
+                return columns[name], self.tables.get(alias)
+        return self.outer.resolve(name, table) if self.outer is not None else None
+
+    def parameter(self, name: str) -> Kind | None:
+        """The kind of a parameter of the lambdas around."""
+        return next((params[name] for params in reversed(self.lambdas) if name in params), None)
+
+    def lookup(self, name: str, table: str = "") -> Kind | None:
+        found = self.resolve(name, table)
+        return found[0] if found is not None else None
 
     def is_source(self, name: str) -> bool:
         return name.lower() in self.sources or (self.outer is not None and self.outer.is_source(name))
@@ -52,19 +60,9 @@ class Scope(Calls):
         """Note of which table of events a path is, for ``hoist.py``."""
         first = column.parts[0].name
         qualified = len(column.parts) > 1 and self.is_source(first)
-        source = self.origin(column.parts[qualified].name, first if qualified else "")
-        if source is not None:
-            column.meta.update({SOURCE: source, QUALIFIED: int(qualified)})
-
-    def origin(self, name: str, table: str) -> str | None:
-        """The table of events that a column is one of, if it is."""
-        name, table = name.lower(), table.lower()
-        if not table and any(name in params for params in self.lambdas):
-            return None
-        for alias, columns in self.sources.items():
-            if table in ("", alias) and name in columns:
-                return self.tables.get(alias)
-        return self.outer.origin(name, table) if self.outer is not None else None
+        found = self.resolve(column.parts[qualified].name, first if qualified else "")
+        if found is not None and found[1] is not None:
+            column.meta.update({SOURCE: found[1], QUALIFIED: int(qualified)})
 
     def owner(self, name: str) -> str:
         return next((alias for alias, columns in self.sources.items() if name.lower() in columns), "")
@@ -77,11 +75,10 @@ class Scope(Calls):
                 self.mark(node)
             return kind
         if isinstance(node, exp.Identifier):  # in the body of a lambda a parameter is no column
-            found = [params[name] for params in self.lambdas if (name := node.name.lower()) in params]
-            return found[-1] if found else Kind.OTHER
+            return self.parameter(node.name.lower()) or Kind.OTHER
         if isinstance(node, exp.Paren):
             return self.kind_of(node.this)
-        if isinstance(node, exp.Dot) or (isinstance(node, exp.Bracket) and _is_step(node)):
+        if isinstance(node, exp.Dot) or is_step(node):
             return Kind.PATH if self.kind_of(node.this).is_variant else Kind.OTHER
         if isinstance(node, exp.JSONExtract) and not isinstance(node, exp.JSONExtractScalar):
             steps = isinstance(node.expression, exp.Literal)
@@ -101,9 +98,3 @@ class Scope(Calls):
         if isinstance(node, exp.JSONExtract):
             return (*self.identity(node.this), node.expression.name)
         return self.identity(node.this)
-
-
-def _is_step(node: exp.Bracket) -> bool:
-    """``['key']`` and ``[1]`` are steps of a path; slices and indexes from the end are not."""
-    key = node.expressions[0] if len(node.expressions) == 1 else None
-    return isinstance(key, exp.Literal)

@@ -53,11 +53,9 @@ class Answer:
         self._reader.tell(message(DATA, trailer) + message(END))
 
     def send(self) -> None:
-        """Run the query and send the answer, whole. Raises ``duckdb.Error``."""
+        """Run the query and send the answer, whole. Raises ``duckdb.Error`` and :class:`QueryTooLarge`."""
         sql, parameters = self._inspected()
-        described = self._cursor.execute("DESCRIBE " + sql, parameters).fetchall()
-        columns = [self._request.names.get(row[0], row[0]) for row in described]
-        encoder = encoder_for(self._request.format)(columns, [row[1] for row in described])
+        encoder = encoder_for(self._request.format)(*self._described(sql, parameters))
         chunks = self._wanted_rows(encoder.chunks(self._cursor, sql, parameters))
         first = next(chunks, None)
         body = encoder.head()
@@ -75,12 +73,9 @@ class Answer:
     def _tell(self, body: bytes) -> None:
         self._bytes += len(body)
         if self._request.limit is not None and self._bytes > self._most_bytes:
-            self.fail(
-                QueryTooLarge(
-                    f"The result is larger than {self._most_bytes} bytes; select fewer columns or use /v1/export."
-                )
+            raise QueryTooLarge(
+                f"The result is larger than {self._most_bytes} bytes; select fewer columns or use /v1/export."
             )
-            raise ClientGone
         self._reader.tell(message(DATA, body))
 
     def _wanted_rows(self, chunks: Iterator[Any]) -> Iterator[Any]:
@@ -102,14 +97,18 @@ class Answer:
         """The query to run: the one that was sent, or one that gives its columns or its plan."""
         sql, parameters = self._request.sql, self._request.parameters
         if self._request.wanted == "description":
-            rows = self._cursor.execute("DESCRIBE " + sql, parameters).fetchall()
-            names = [self._request.names.get(row[0], row[0]) for row in rows]
+            names, types = self._described(sql, parameters)
             inspected = "SELECT unnest($names) AS column_name, unnest($types) AS column_type"
-            return inspected, {"names": names, "types": [row[1] for row in rows]}
+            return inspected, {"names": names, "types": types}
         if self._request.wanted == "plan":
             plan = self._cursor.execute("EXPLAIN " + sql, parameters).fetchall()
             return "SELECT unnest($plan) AS plan", {"plan": plan[0][1].splitlines()}
         return sql, parameters
+
+    def _described(self, sql: str, parameters: dict[str, Any]) -> tuple[list[str], list[str]]:
+        """The names and the types of a query's columns."""
+        rows = self._cursor.execute("DESCRIBE " + sql, parameters).fetchall()
+        return [self._request.names.get(row[0], row[0]) for row in rows], [row[1] for row in rows]
 
 
 def encoder_for(name: str) -> type[ResultEncoder]:
@@ -122,10 +121,11 @@ def encoder_for(name: str) -> type[ResultEncoder]:
     return BATCH_ENCODERS[name]
 
 
-def reported(error: duckdb.Error, ended_by: type[Exception] | None, time_limit_s: float) -> Exception:
-    """What a client is told of a database error. Never a path or a statement of ours."""
+def reported(error: duckdb.Error, reason: type[RequestError] | None, time_limit_s: float) -> Exception:
+    """What a client is told of a database error; ``reason``: why the query was interrupted. Never a path or a
+    statement of ours."""
     if isinstance(error, duckdb.InterruptException):
-        if ended_by is not QueryTimeout:
+        if reason is None:
             return ClientGone()
         return QueryTimeout(
             f"The query took longer than {time_limit_s:g} s; narrow it, for example by timestamp, or aggregate more."

@@ -9,6 +9,7 @@ Formats: https://arrow.apache.org/docs/format/Columnar.html, https://parquet.apa
 """
 
 import re
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ import msgspec
 import pyarrow as arrow
 import pyarrow.parquet as parquet
 
-from novamesh.store.results import ResultEncoder, distinct, is_json
+from novamesh.store.results import ResultEncoder, converted, distinct, is_json
 
 _PLAIN = frozenset(
     "BOOLEAN TINYINT SMALLINT INTEGER BIGINT UTINYINT USMALLINT UINTEGER UBIGINT"
@@ -44,9 +45,7 @@ def typed(sql: str, types: Sequence[str]) -> str:
     Timestamps are in UTC; integers beyond 64 bits are ``decimal128(38, 0)``; VARIANT, JSON and what holds them are
     JSON text; UUIDs, intervals, bits and times with a zone are text; everything else has its own Arrow type.
     """
-    columns = ", ".join(f"{_form(kind).format(f'c{n}')} AS c{n}" for n, kind in enumerate(types))
-    names = ", ".join(f"c{n}" for n in range(len(types)))
-    return f"SELECT {columns} FROM ({sql}) AS result({names})"
+    return converted(sql, [_form(kind) for kind in types])
 
 
 def _form(kind: str) -> str:
@@ -67,7 +66,6 @@ class BatchResult(ResultEncoder):
     def __init__(self, columns: list[str], types: list[str]) -> None:
         super().__init__(columns, types)
         self._sink = _Sink()
-        self._schema: arrow.Schema | None = None
 
     def chunks(self, cursor: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) -> Iterator[Any]:
         try:
@@ -79,17 +77,28 @@ class BatchResult(ResultEncoder):
 
     def _open(self, schema: arrow.Schema) -> None:
         fields = [field.with_name(name) for field, name in zip(schema, distinct(self.columns), strict=True)]
-        self._schema = arrow.schema(fields, {"novamesh.types": msgspec.json.encode(self.types).decode()})
-        self._start()
+        self._schema = arrow.schema(fields, {"novamesh.types": _text(self.types)})
+        self._writer = self._make_writer()
 
-    def _start(self) -> None:
-        raise NotImplementedError
-
-    def _renamed(self, batch: arrow.RecordBatch) -> arrow.RecordBatch:
-        return arrow.RecordBatch.from_arrays(batch.columns, schema=self._schema)
+    @abstractmethod
+    def _make_writer(self) -> Any:
+        """What writes batches of the schema to the sink."""
 
     def head(self) -> bytes:
         return self._sink.take()
+
+    def rows(self, rows: arrow.RecordBatch, first: bool) -> bytes:
+        self._writer.write_batch(arrow.RecordBatch.from_arrays(rows.columns, schema=self._schema))
+        return self._sink.take()
+
+    def end(self, meta: dict[str, Any]) -> bytes:
+        self._write_meta(_text(meta))
+        self._writer.close()
+        return self._sink.take()
+
+    @abstractmethod
+    def _write_meta(self, meta: str) -> None:
+        """Write what is known at the end."""
 
     def error(self, code: str, message: str) -> None:
         return None
@@ -98,37 +107,29 @@ class BatchResult(ResultEncoder):
 class ArrowResult(BatchResult):
     """An Arrow IPC stream."""
 
-    def _start(self) -> None:
-        self._writer = arrow.ipc.new_stream(self._sink, self._schema)
+    def _make_writer(self) -> Any:
+        return arrow.ipc.new_stream(self._sink, self._schema)
 
-    def rows(self, rows: arrow.RecordBatch, first: bool) -> bytes:
-        self._writer.write_batch(self._renamed(rows))
-        return self._sink.take()
-
-    def end(self, meta: dict[str, Any]) -> bytes:
+    def _write_meta(self, meta: str) -> None:
         empty = arrow.RecordBatch.from_pylist([], schema=self._schema)
-        self._writer.write_batch(empty, custom_metadata={"meta": msgspec.json.encode(meta).decode()})
-        self._writer.close()
-        return self._sink.take()
+        self._writer.write_batch(empty, custom_metadata={"meta": meta})
 
 
 class ParquetResult(BatchResult):
     """A Parquet file, a row group a batch."""
 
-    def _start(self) -> None:
-        self._writer = parquet.ParquetWriter(self._sink, self._schema, compression="zstd")
+    def _make_writer(self) -> Any:
+        return parquet.ParquetWriter(self._sink, self._schema, compression="zstd")
 
-    def rows(self, rows: arrow.RecordBatch, first: bool) -> bytes:
-        self._writer.write_batch(self._renamed(rows))
-        return self._sink.take()
-
-    def end(self, meta: dict[str, Any]) -> bytes:
-        self._writer.add_key_value_metadata({"meta": msgspec.json.encode(meta).decode()})
-        self._writer.close()
-        return self._sink.take()
+    def _write_meta(self, meta: str) -> None:
+        self._writer.add_key_value_metadata({"meta": meta})
 
 
 BATCH_ENCODERS: dict[str, type[ResultEncoder]] = {"arrow": ArrowResult, "parquet": ParquetResult}
+
+
+def _text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _engine_error(text: str) -> duckdb.Error:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import duckdb
 import msgspec
 
-from novamesh.errors import InternalError, QueryTimeout, RequestError, StoreUnavailable
+from novamesh.errors import InternalError, QueryTimeout, QueryTooLarge, RequestError, StoreUnavailable
 from novamesh.store.answers import Answer, ClientGone, reported
 from novamesh.store.contract import (
     DATA,
@@ -64,11 +64,6 @@ class Running:
         self.deadline = deadline
         self.interrupted_at: float | None = None
         self.reason: type[RequestError] | None = None
-
-    @property
-    def ended_by(self) -> type[Exception] | None:
-        """Why it was interrupted, if it was."""
-        return None if self.interrupted_at is None else self.reason or ClientGone
 
     def interrupt(self, now: float, reason: type[RequestError] | None) -> None:
         """Interrupt, once; ``reason`` None means that the client is gone."""
@@ -216,7 +211,9 @@ class QueryServer:
                         self._database.ensure_space(request.space)
                         answer.send()
                     except duckdb.Error as error:
-                        answer.fail(reported(error, running.ended_by, time_limit_s))
+                        answer.fail(reported(error, running.reason, time_limit_s))
+                    except QueryTooLarge as error:
+                        answer.fail(error)
         finally:
             slots.release()
 

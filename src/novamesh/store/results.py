@@ -34,8 +34,13 @@ def presented(sql: str, types: Sequence[str]) -> str:
     Timestamps are ISO 8601 in UTC with ``Z``; dates ISO 8601; intervals, UUIDs, bits and times
     are text; a blob is base64; VARIANT, JSON, lists, structs and maps are JSON.
     """
-    columns = ", ".join(f"{_form(kind).format(f'c{n}')} AS c{n}" for n, kind in enumerate(types))
-    names = ", ".join(f"c{n}" for n in range(len(types)))
+    return converted(sql, [_form(kind) for kind in types])
+
+
+def converted(sql: str, forms: Sequence[str]) -> str:
+    """The query with each column in the form given for it: SQL in which ``{0}`` stands for the column."""
+    columns = ", ".join(f"{form.format(f'c{n}')} AS c{n}" for n, form in enumerate(forms))
+    names = ", ".join(f"c{n}" for n in range(len(forms)))
     return f"SELECT {columns} FROM ({sql}) AS result({names})"
 
 
