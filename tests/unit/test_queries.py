@@ -258,6 +258,17 @@ def test_a_server_short_of_something_goes_on(
     assert not errors
 
 
+def test_a_result_that_is_too_large_says_so(serve: Callable[..., Server]) -> None:
+    server = serve(result_bytes=100_000)
+    large = "SELECT repeat('x', 100) AS x FROM range(100000)"
+    answer = server.ask(large)
+    assert kinds(answer)[-1] == END
+    assert json.loads(body(answer))["error"] == "query_too_large"
+    assert len(body(answer)) < 400_000
+    assert error(server.ask(large, "csv")).code == "query_too_large"
+    assert "error" not in json.loads(body(server.ask("SELECT repeat('x', 100) AS x FROM range(10)")))
+
+
 def test_a_closed_server_takes_no_more_requests(serve: Callable[..., Server]) -> None:
     server = serve()
     assert kinds(server.ask("SELECT 1"))[-1] == END

@@ -71,12 +71,13 @@ class Answer:
         self._reader.tell((message(DATA, body) if body else b"") + message(END))
 
     def _tell(self, body: bytes) -> None:
+        # Sent before it is counted: the first part holds the head, without which the end would be no JSON.
+        self._reader.tell(message(DATA, body))
         self._bytes += len(body)
         if self._request.limit is not None and self._bytes > self._most_bytes:
             raise QueryTooLarge(
                 f"The result is larger than {self._most_bytes} bytes; select fewer columns or use /v1/export."
             )
-        self._reader.tell(message(DATA, body))
 
     def _wanted_rows(self, chunks: Iterator[Any]) -> Iterator[Any]:
         """The rows after those to skip, to the limit."""
