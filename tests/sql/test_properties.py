@@ -1,0 +1,149 @@
+"""Random SELECTs over random events give what a plain evaluation in Python gives (``reference.py``).
+
+``NOVATEST_CASES`` is about how many cases to compare: a case is one select item, condition or query over one set of
+events. What fails names its round: keep that as an ``@example``, and the fault itself, made small, in ``known.py``.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from random import Random
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as st
+
+from novamesh.errors import QueryNotAllowed
+from novamesh.sql.guard import check
+from novamesh.store.migrations import SPACE
+from tests.sql.known import KNOWN, MENDED, Known
+from tests.sql.reference import Event, Unsaid, events
+from tests.sql.statements import SHAPES, Fault, Row, Statement
+
+CASES = int(os.environ.get("NOVATEST_CASES", "4000"))
+CASES_A_ROUND = 760  # measured
+SETS_A_ROUND = 3
+EVENTS_A_SET = 24
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
+    connection = duckdb.connect(tmp_path_factory.mktemp("properties") / "store.duckdb", config={"threads": 1})
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET variant_minimum_shredding_size = 1")  # shred tables of a few rows too
+    yield connection
+    connection.close()
+
+
+def fill(engine: duckdb.DuckDBPyConnection, given: Sequence[Event], *, checkpoint: bool) -> None:
+    """Every other event as VARIANT, the others as text, as the loader keeps what has too many paths."""
+    engine.execute('DROP SCHEMA IF EXISTS "p_default" CASCADE')
+    engine.execute(SPACE.format(schema="p_default"))
+    rows = [json.dumps({"u": str(name), "p": event}) for name, event in enumerate(given)]
+    for table, kind, start in (("events_shredded", "VARIANT", 0), ("events_plain", "JSON", 1)):
+        engine.execute(
+            f"INSERT INTO p_default.{table} SELECT uuid(), 'v', j ->> 'u', TIMESTAMP '2026-02-01', (j -> 'p')::{kind},"
+            " NULL, TIMESTAMP '2026-02-01', 'b' FROM (SELECT unnest(?::JSON[]) AS j)",
+            [rows[start::2]],
+        )
+    if checkpoint:  # only then are VARIANTs shredded
+        engine.execute("CHECKPOINT")
+
+
+def run(engine: duckdb.DuckDBPyConnection, sql: str, *, careful: bool) -> list[Row]:
+    found: list[Row] = engine.execute(check(sql, schema="p_default", limit=10_000, careful=careful).sql).fetchall()
+    return found
+
+
+def outcome(
+    engine: duckdb.DuckDBPyConnection, statement: Statement, given: Sequence[Event], *, careful: bool
+) -> list[Fault | None]:
+    """What became of each case; what the engine refuses is asked again case by case."""
+    try:
+        rows = run(engine, statement.sql, careful=careful)
+    except Exception as error:
+        if "duplicate name" in str(error) and not careful:  # as the store does: keys that differ only in case
+            return outcome(engine, statement, given, careful=True)
+        if not statement.alone:
+            return [Fault(statement.sql, list(given), "an answer", repr(error))]
+        return [one for part in statement.alone for one in outcome(engine, part, given, careful=careful)]
+    return list(_said(statement.check(given, rows)))
+
+
+def _said(cases: Iterator[Fault | None]) -> Iterator[Fault | None]:
+    try:
+        yield from cases
+    except Unsaid:  # in a condition that decides about every case
+        return
+
+
+def played(engine: duckdb.DuckDBPyConnection, seed: int) -> tuple[int, list[Fault]]:
+    """One round: some SELECTs over some sets of events. How many cases were compared, and which were wrong."""
+    random = Random(seed)
+    statements = [shape(random) for shape in SHAPES]
+    careful = random.random() < 0.2
+    cases: list[Fault | None] = []
+    for _ in range(SETS_A_ROUND):
+        given = events(random, random.choice([0, 1, 3, *[EVENTS_A_SET] * 20]))
+        fill(engine, given, checkpoint=random.random() < 0.3)
+        for statement in statements:
+            cases += outcome(engine, statement, given, careful=careful)
+    return len(cases), [case for case in cases if case is not None]
+
+
+@settings(
+    max_examples=max(1, CASES // CASES_A_ROUND),
+    derandomize=True,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],  # a seed has nothing to shrink
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(seed=st.integers(0, 2**63 - 1))
+@example(seed=5)  # `->` in GROUP BY
+@example(seed=42)  # keys that differ only in case
+def test_answers_are_those_of_a_plain_evaluation(engine: duckdb.DuckDBPyConnection, seed: int) -> None:
+    cases, faults = played(engine, seed)
+    assert cases > 0
+    assert not faults, f"round {seed}: {len(faults)} of {cases} cases, first {faults[0]}"
+
+
+@pytest.mark.parametrize("known", [pytest.param(known, id=known.name) for known in KNOWN])
+@pytest.mark.xfail(strict=True, raises=(AssertionError, QueryNotAllowed, duckdb.Error), reason="see known.py")
+def test_what_is_known_to_be_answered_wrongly(engine: duckdb.DuckDBPyConnection, known: Known) -> None:
+    fill(engine, known.events, checkpoint=False)
+    assert run(engine, known.sql, careful=known.careful) == known.want
+
+
+@pytest.mark.parametrize("known", [pytest.param(known, id=known.name) for known in MENDED])
+def test_what_was_answered_wrongly(engine: duckdb.DuckDBPyConnection, known: Known) -> None:
+    fill(engine, known.events, checkpoint=False)
+    assert run(engine, known.sql, careful=known.careful) == known.want
+
+
+def test_values_that_are_told_apart(engine: duckdb.DuckDBPyConnection) -> None:
+    """The reference itself, by hand: without this, a mistake both make would go unseen."""
+    given: list[Event] = [
+        {"k": 1},
+        {"k": 1.0},
+        {"k": "1"},
+        {"k": "x"},
+        {"k": None},
+        {},
+        {"k": True},
+        {"k": "0.5"},
+        {"k": 2**53 + 1},
+    ]
+    fill(engine, given, checkpoint=True)
+    for sql, want in (
+        ("SELECT count(*) FROM events WHERE properties.k = 1", [(3,)]),
+        ("SELECT count(*) FROM events WHERE properties.k = '1'", [(3,)]),
+        ("SELECT count(DISTINCT properties.k) FROM events", [(5,)]),
+        ("SELECT count(*) FROM events WHERE properties.k <> 1", [(2,)]),
+        ("SELECT count(*) FROM events WHERE properties.k IS NULL", [(2,)]),
+        ("SELECT count(*) FROM events WHERE properties.k = 9007199254740993", [(1,)]),
+        ("SELECT count(*) FROM events WHERE properties.k = 9007199254740992", [(0,)]),
+        ("SELECT user_id FROM events WHERE properties.k < 1", [("7",)]),
+        ("SELECT user_id FROM events ORDER BY properties.k DESC LIMIT 2", [("3",), ("6",)]),
+    ):
+        assert run(engine, sql, careful=False) == want, sql
