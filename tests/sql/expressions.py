@@ -21,9 +21,11 @@ from tests.sql.reference import (
     calculation,
     chosen_of,
     compared,
+    equal,
     exactly,
     first_of,
     in_order,
+    indistinct,
     key,
     looked_up,
     mapped,
@@ -167,9 +169,9 @@ class Maker:
         )
         sql = f"{left.sql} {op} {right.sql}"
         if op.startswith("IS"):
-            same = op == "IS NOT DISTINCT FROM"
-            return Expr(sql, lambda event: (key(left.of(event)) == key(right.of(event))) is same)
-        return Expr(sql, lambda event: compared(op, key(left.of(event)), key(right.of(event))))
+            alike = op == "IS NOT DISTINCT FROM"
+            return Expr(sql, lambda event: indistinct(left.of(event), right.of(event)) is alike)
+        return Expr(sql, lambda event: mapped(lambda one: one is (op == "="), equal(left.of(event), right.of(event))))
 
     def ordering(self) -> Expr:
         left, right, op = self.path(), self.path(), self.pick("<", "<=", ">", ">=")

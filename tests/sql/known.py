@@ -16,10 +16,8 @@ class Known(NamedTuple):
     careful: bool = False
 
 
-# `->` is a step everywhere but in GROUP BY; a literal beyond 2^53 turns the whole comparison to integers, so that 0.6
-# is 1 and 1e300, which no HUGEINT holds, is NULL; values that are one value are told apart by their text in orders, as
-# are integers that are one DOUBLE, but with the text's order; text is no number here and a number there;
-# what UNION, ROLLUP, nullif and mode make of paths is text; USING and most tuples compare VARIANTs.
+# `->` is a step everywhere but in GROUP BY; what UNION, ROLLUP, nullif and mode make of paths is text; USING and most
+# tuples compare VARIANTs.
 KNOWN = [
     Known("arrow in GROUP BY", "SELECT properties -> 'k', count(*) FROM events GROUP BY 1", [{"k": 1}], [(1, 1)]),
     Known(
@@ -28,94 +26,12 @@ KNOWN = [
         [{"k": 1}],
         [(1, 1)],
     ),
-    Known(
-        "a fraction IN a list with a big integer",
-        "SELECT properties.k IN (1, 9007199254740993), properties.k NOT IN (1, 9007199254740993) FROM events",
-        [{"k": 0.6}],
-        [(False, True)],
-    ),
-    Known(
-        "a fraction BETWEEN, up to a big integer",
-        "SELECT properties.k BETWEEN 0 AND 9007199254740993 FROM events",
-        [{"k": -0.4}],
-        [(False,)],
-    ),
-    Known(
-        "a fraction in CASE with a big integer",
-        "SELECT CASE properties.k WHEN 1 THEN 'one' WHEN 9007199254740993 THEN 'big' ELSE 'none' END FROM events",
-        [{"k": 0.6}],
-        [("none",)],
-    ),
-    Known(
-        "a huge number and a big integer",
-        "SELECT properties.k > 9007199254740993, properties.k <> 9007199254740993 FROM events",
-        [{"k": 1e300}],
-        [(True, True)],
-    ),
-    Known(
-        "equal and less at once",
-        "SELECT properties.n < properties.k, properties.k <= properties.n, properties.k = properties.n FROM events",
-        [{"k": 1.0, "n": 1}],
-        [(False, True, True)],
-    ),
-    Known(
-        "equal and not BETWEEN",
-        "SELECT properties.k BETWEEN properties.n AND properties.s FROM events",
-        [{"k": 1, "n": 1.0, "s": 2}],
-        [(True,)],
-    ),
-    Known(
-        "one value, two places in an order",
-        "SELECT user_id FROM events ORDER BY properties.k, user_id",
-        [{"k": 1.0}, {"k": 1}],
-        [("0",), ("1",)],
-    ),
-    Known(
-        "one value, two ranks",
-        "SELECT rank() OVER (ORDER BY properties.k) FROM events",
-        [{"k": 1.0}, {"k": 1}],
-        [(1,), (1,)],
-    ),
-    Known(
-        "max of big integers", "SELECT max(properties.k) FROM events", [{"k": 10**16 - 1}, {"k": 10**16}], [(10**16,)]
-    ),
-    Known(
-        "order of big negative integers",
-        "SELECT properties.k FROM events ORDER BY properties.k",
-        [{"k": -(2**53)}, {"k": -(2**53) - 1}],
-        [(-(2**53) - 1,), (-(2**53),)],
-    ),
-    Known(
-        "a float that text writes with an exponent",
-        "SELECT properties.k = properties.n FROM events",
-        [{"k": 1e16, "n": 10**16}],
-        [(True,)],
-    ),
-    Known("minus zero", "SELECT properties.k = properties.n FROM events", [{"k": -0.0, "n": 0}], [(True,)]),
     Known("a decimal literal among text", "SELECT properties.k IN (1.0, 'a') FROM events", [{"k": 1}], [(True,)]),
     Known(
         "1.0 among text that looks whole", "SELECT properties.k IN ('1.0', '2') FROM events", [{"k": 1.0}], [(True,)]
     ),
     Known(
         "a path and its own text", "SELECT properties.k::VARCHAR = properties.k FROM events", [{"k": 1.0}], [(True,)]
-    ),
-    Known("the text nan", "SELECT sum(properties.k) FROM events", [{"k": 5}, {"k": "nan"}], [(5.0,)]),
-    Known("the text Infinity", "SELECT sum(properties.k) FROM events", [{"k": 5}, {"k": "Infinity"}], [(5.0,)]),
-    Known(
-        "hexadecimal text", "SELECT properties.k + 0, properties.k::INT FROM events", [{"k": "0x10"}], [(None, None)]
-    ),
-    Known(
-        "one truth however sent",
-        "SELECT properties.k = true, properties.n = true FROM events",
-        [{"k": 1, "n": "1"}],
-        [(True, True)],
-    ),
-    Known(
-        "truth, careful",
-        "SELECT properties.k = true, properties.n = true FROM events",
-        [{"k": 1.0, "n": 0.5}],
-        [(True, True)],
-        careful=True,
     ),
     Known("text, careful", "SELECT properties.k::VARCHAR FROM events", [{"k": 1e30}], [("1e+30",)], careful=True),
     Known(
@@ -185,6 +101,88 @@ KNOWN = [
 
 # Were known once.
 MENDED = [
+    Known(
+        "a fraction IN a list with a big integer",
+        "SELECT properties.k IN (1, 9007199254740993), properties.k NOT IN (1, 9007199254740993) FROM events",
+        [{"k": 0.6}],
+        [(False, True)],
+    ),
+    Known(
+        "a fraction BETWEEN, up to a big integer",
+        "SELECT properties.k BETWEEN 0 AND 9007199254740993 FROM events",
+        [{"k": -0.4}],
+        [(False,)],
+    ),
+    Known(
+        "a fraction in CASE with a big integer",
+        "SELECT CASE properties.k WHEN 1 THEN 'one' WHEN 9007199254740993 THEN 'big' ELSE 'none' END FROM events",
+        [{"k": 0.6}],
+        [("none",)],
+    ),
+    Known(
+        "a huge number and a big integer",
+        "SELECT properties.k > 9007199254740993, properties.k <> 9007199254740993 FROM events",
+        [{"k": 1e300}],
+        [(True, True)],
+    ),
+    Known(
+        "equal and less at once",
+        "SELECT properties.n < properties.k, properties.k <= properties.n, properties.k = properties.n FROM events",
+        [{"k": 1.0, "n": 1}],
+        [(False, True, True)],
+    ),
+    Known(
+        "equal and not BETWEEN",
+        "SELECT properties.k BETWEEN properties.n AND properties.s FROM events",
+        [{"k": 1, "n": 1.0, "s": 2}],
+        [(True,)],
+    ),
+    Known(
+        "one value, two places in an order",
+        "SELECT user_id FROM events ORDER BY properties.k, user_id",
+        [{"k": 1.0}, {"k": 1}],
+        [("0",), ("1",)],
+    ),
+    Known(
+        "one value, two ranks",
+        "SELECT rank() OVER (ORDER BY properties.k) FROM events",
+        [{"k": 1.0}, {"k": 1}],
+        [(1,), (1,)],
+    ),
+    Known(
+        "max of big integers", "SELECT max(properties.k) FROM events", [{"k": 10**16 - 1}, {"k": 10**16}], [(10**16,)]
+    ),
+    Known(
+        "order of big negative integers",
+        "SELECT properties.k FROM events ORDER BY properties.k",
+        [{"k": -(2**53)}, {"k": -(2**53) - 1}],
+        [(-(2**53) - 1,), (-(2**53),)],
+    ),
+    Known(
+        "a float that text writes with an exponent",
+        "SELECT properties.k = properties.n FROM events",
+        [{"k": 1e16, "n": 10**16}],
+        [(True,)],
+    ),
+    Known("minus zero", "SELECT properties.k = properties.n FROM events", [{"k": -0.0, "n": 0}], [(True,)]),
+    Known("the text nan", "SELECT sum(properties.k) FROM events", [{"k": 5}, {"k": "nan"}], [(5.0,)]),
+    Known("the text Infinity", "SELECT sum(properties.k) FROM events", [{"k": 5}, {"k": "Infinity"}], [(5.0,)]),
+    Known(
+        "hexadecimal text", "SELECT properties.k + 0, properties.k::INT FROM events", [{"k": "0x10"}], [(None, None)]
+    ),
+    Known(
+        "one truth however sent",
+        "SELECT properties.k = true, properties.n = true FROM events",
+        [{"k": 1, "n": "1"}],
+        [(True, True)],
+    ),
+    Known(
+        "truth, careful",
+        "SELECT properties.k = true, properties.n = true FROM events",
+        [{"k": 1.0, "n": 0.5}],
+        [(True, True)],
+        careful=True,
+    ),
     Known("= ANY of a list", "SELECT properties.k = ANY ([1, 2]) FROM events", [{"k": 1.0}], [(True,)]),
     Known("tuples", "SELECT (properties.k, 1) = (1, 1) FROM events", [{"k": 1.0}], [(True,)]),
     Known(

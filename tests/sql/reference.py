@@ -19,7 +19,6 @@ Evaluate = Callable[[Event], Any]
 
 EXACT: Final = 2**53
 _NUMBER: Final = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
-_WRITTEN: Final = re.compile(r"-?\d+\.0|-?\d(\.\d+)?e[+-]\d+")  # 1.0; 1e+30, which some casts write 1e30
 _YES: Final = frozenset({"true", "t", "yes", "y"})
 _NO: Final = frozenset({"false", "f", "no", "n"})
 COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
@@ -76,35 +75,48 @@ def text(value: Any) -> str | None:
 
 
 def boolean(value: Any) -> bool | None:
+    if (found := number(value)) is not None:
+        return found != 0
     if isinstance(value, str):
-        if number(value) is not None:
-            raise Unsaid
         return True if value.lower() in _YES else False if value.lower() in _NO else None
-    if not isinstance(value, bool | None) and value not in (0, 1):
+    if not isinstance(value, bool | None):
         raise Unsaid
-    if isinstance(value, float):
-        raise Unsaid
-    return None if value is None else bool(value)
+    return value
 
 
 def key(value: Any) -> str | None:
-    """Equal for values that are one value."""
-    written = repr(value) if isinstance(value, float) else text(value)
-    if written is None or not _WRITTEN.fullmatch(written):
-        return written
-    return written.removesuffix(".0").replace("e+", "e").replace("e-0", "e-")
+    """Equal for values that are one value: a number is what its shortest form is as text."""
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else repr(value)
+    return text(value)
 
 
-def place(value: Any) -> tuple[int, float, str]:
+def place(value: Any) -> tuple[int, float, Fraction, str]:
     """Where a value stands: numbers by value, then text, then NULL."""
     if value is None:
-        return (2, 0.0, "")
-    found = number(value)
-    return (0, found, "") if found is not None else (1, 0.0, text(value) or "")
+        return (2, 0.0, Fraction(0), "")
+    found, exact = number(value), exactly(value)
+    if found is None or exact is None:
+        return (1, 0.0, Fraction(0), text(value) or "")
+    return (0, found, exact if abs(found) >= EXACT else Fraction(0), "")
 
 
 def compared(op: str, left: Any, right: Any) -> bool | None:
     return None if left is None or right is None else bool(COMPARE[op](left, right))
+
+
+def equal(left: Any, right: Any) -> bool | None:
+    """Whether two paths are equal. Whether two texts are that spell one number is a matter of what else was sent."""
+    if left is None or right is None:
+        return None
+    one = place(left) == place(right)
+    if one and isinstance(left, str) and isinstance(right, str) and left != right:
+        raise Unsaid
+    return one
+
+
+def indistinct(left: Any, right: Any) -> bool:
+    return left is right if left is None or right is None else bool(equal(left, right))
 
 
 def whole(value: Any, bits: int) -> int | None:
@@ -139,11 +151,8 @@ def looked_up(steps: Sequence[str | int], event: Any) -> Any:
 
 
 def in_order(op: str, left: Any, right: Any) -> bool | None:
-    """Values that are equal but were sent differently, and integers DOUBLE takes for one, have no said order."""
     if left is None or right is None:
         return None
-    if place(left) == place(right) and repr(left) != repr(right):
-        raise Unsaid
     return compared(op, place(left), place(right))
 
 

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any, Final
 
 from tests.sql.expressions import Maker
-from tests.sql.reference import Event, Expr, Near, Unsaid, compared, key, number, place
+from tests.sql.reference import Event, Expr, Near, Unsaid, equal, key, number, place
 
 Row = tuple[Any, ...]
 _ITEMS: Final = 40
@@ -164,11 +164,10 @@ def in_query(random: Random) -> Statement:
     sql = f"SELECT user_id FROM events WHERE {path.sql} {word} (SELECT {other.sql} FROM events WHERE {where.sql})"
 
     def check(events: Sequence[Event], found: list[Row]) -> Iterator[Fault | None]:
-        members = [key(other.of(event)) for event in events if where.of(event)]
+        members = [other.of(event) for event in events if where.of(event)]
 
         def of(event: Event) -> bool | None:
-            value = key(path.of(event))
-            hits = [compared("=", value, member) for member in members]
+            hits = [equal(path.of(event), member) for member in members]
             inside = True if True in hits else None if None in hits else False
             return inside if word == "IN" or inside is None else not inside
 
@@ -419,12 +418,10 @@ def joined(random: Random) -> Statement:
 
     def check(events: Sequence[Event], found: list[Row]) -> Iterator[Fault | None]:
         wanted: Counter[Row] = Counter()
-        keys = [key(other.of(event)) for event in events]
+        keys = [other.of(event) for event in events]
         for at, event in enumerate(events):
-            mine = key(one.of(event)) if more is None or more.of(event) else None
-            hits: list[Row] = [
-                (str(at), str(name)) for name, theirs in enumerate(keys) if mine is not None and mine == theirs
-            ]
+            mine = one.of(event) if more is None or more.of(event) else None
+            hits: list[Row] = [(str(at), str(name)) for name, theirs in enumerate(keys) if equal(mine, theirs)]
             wanted.update(hits or ([(str(at), None)] if outer else []))
         yield None if Counter(found) == wanted else Fault(sql, events, wanted, Counter(found))
 
@@ -452,7 +449,7 @@ def windowed(random: Random) -> Statement:
     return Statement(sql, check)
 
 
-SHAPES: Final = (
+STATEMENTS: Final = (
     *[scalars] * 3,
     *[filtered] * 4,
     *[selected_before] * 2,

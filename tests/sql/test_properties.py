@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 
 from novamesh.errors import QueryNotAllowed
 from novamesh.sql.guard import check
+from novamesh.sql.types import NO_TYPES, PathTypes
 from novamesh.store.migrations import SPACE
+from novamesh.store.paths import SHAPES, PathBudget, plain_condition
 from tests.sql.known import KNOWN, MENDED, Known
 from tests.sql.reference import Event, Unsaid, events
-from tests.sql.statements import SHAPES, Fault, Row, Statement
+from tests.sql.statements import STATEMENTS, Fault, Row, Statement
 
 CASES = int(os.environ.get("NOVATEST_CASES", "4000"))
 CASES_A_ROUND = 760  # measured
@@ -36,8 +38,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPy
     connection.close()
 
 
-def fill(engine: duckdb.DuckDBPyConnection, given: Sequence[Event], *, checkpoint: bool) -> None:
-    """Every other event as VARIANT, the others as text, as the loader keeps what has too many paths."""
+def fill(engine: duckdb.DuckDBPyConnection, given: Sequence[Event], *, checkpoint: bool) -> PathTypes:
+    """Every other event as VARIANT, the others as text, as the loader keeps what has too many paths. Their types."""
     engine.execute('DROP SCHEMA IF EXISTS "p_default" CASCADE')
     engine.execute(SPACE.format(schema="p_default"))
     rows = [json.dumps({"u": str(name), "p": event}) for name, event in enumerate(given)]
@@ -49,25 +51,34 @@ def fill(engine: duckdb.DuckDBPyConnection, given: Sequence[Event], *, checkpoin
         )
     if checkpoint:  # only then are VARIANTs shredded
         engine.execute("CHECKPOINT")
+    engine.execute(
+        "CREATE OR REPLACE TEMP TABLE staged AS"
+        f" SELECT *, {SHAPES} FROM (SELECT unnest(?::JSON[]) -> 'p' AS properties, NULL::JSON AS context)",
+        [rows],
+    )
+    budget = PathBudget({}, 1024)
+    plain_condition(engine, "staged", budget)
+    return PathTypes(budget.all_types())
 
 
-def run(engine: duckdb.DuckDBPyConnection, sql: str, *, careful: bool) -> list[Row]:
-    found: list[Row] = engine.execute(check(sql, schema="p_default", limit=10_000, careful=careful).sql).fetchall()
+def run(engine: duckdb.DuckDBPyConnection, sql: str, *, careful: bool, types: PathTypes = NO_TYPES) -> list[Row]:
+    checked = check(sql, schema="p_default", limit=10_000, careful=careful, types=types)
+    found: list[Row] = engine.execute(checked.sql).fetchall()
     return found
 
 
 def outcome(
-    engine: duckdb.DuckDBPyConnection, statement: Statement, given: Sequence[Event], *, careful: bool
+    engine: duckdb.DuckDBPyConnection, statement: Statement, given: Sequence[Event], *, careful: bool, types: PathTypes
 ) -> list[Fault | None]:
     """What became of each case; what the engine refuses is asked again case by case."""
     try:
-        rows = run(engine, statement.sql, careful=careful)
+        rows = run(engine, statement.sql, careful=careful, types=types)
     except Exception as error:
         if "duplicate name" in str(error) and not careful:  # as the store does: keys that differ only in case
-            return outcome(engine, statement, given, careful=True)
+            return outcome(engine, statement, given, careful=True, types=types)
         if not statement.alone:
             return [Fault(statement.sql, list(given), "an answer", repr(error))]
-        return [one for part in statement.alone for one in outcome(engine, part, given, careful=careful)]
+        return [one for part in statement.alone for one in outcome(engine, part, given, careful=careful, types=types)]
     return list(_said(statement.check(given, rows)))
 
 
@@ -81,14 +92,15 @@ def _said(cases: Iterator[Fault | None]) -> Iterator[Fault | None]:
 def played(engine: duckdb.DuckDBPyConnection, seed: int) -> tuple[int, list[Fault]]:
     """One round: some SELECTs over some sets of events. How many cases were compared, and which were wrong."""
     random = Random(seed)
-    statements = [shape(random) for shape in SHAPES]
+    statements = [shape(random) for shape in STATEMENTS]
     careful = random.random() < 0.2
     cases: list[Fault | None] = []
     for _ in range(SETS_A_ROUND):
         given = events(random, random.choice([0, 1, 3, *[EVENTS_A_SET] * 20]))
-        fill(engine, given, checkpoint=random.random() < 0.3)
+        known = fill(engine, given, checkpoint=random.random() < 0.3)
+        types = known if random.random() < 0.6 else NO_TYPES
         for statement in statements:
-            cases += outcome(engine, statement, given, careful=careful)
+            cases += outcome(engine, statement, given, careful=careful, types=types)
     return len(cases), [case for case in cases if case is not None]
 
 
@@ -117,8 +129,9 @@ def test_what_is_known_to_be_answered_wrongly(engine: duckdb.DuckDBPyConnection,
 
 @pytest.mark.parametrize("known", [pytest.param(known, id=known.name) for known in MENDED])
 def test_what_was_answered_wrongly(engine: duckdb.DuckDBPyConnection, known: Known) -> None:
-    fill(engine, known.events, checkpoint=False)
-    assert run(engine, known.sql, careful=known.careful) == known.want
+    types = fill(engine, known.events, checkpoint=False)
+    for form in (NO_TYPES, types):
+        assert run(engine, known.sql, careful=known.careful, types=form) == known.want
 
 
 def test_values_that_are_told_apart(engine: duckdb.DuckDBPyConnection) -> None:
@@ -134,7 +147,7 @@ def test_values_that_are_told_apart(engine: duckdb.DuckDBPyConnection) -> None:
         {"k": "0.5"},
         {"k": 2**53 + 1},
     ]
-    fill(engine, given, checkpoint=True)
+    types = fill(engine, given, checkpoint=True)
     for sql, want in (
         ("SELECT count(*) FROM events WHERE properties.k = 1", [(3,)]),
         ("SELECT count(*) FROM events WHERE properties.k = '1'", [(3,)]),
@@ -146,4 +159,5 @@ def test_values_that_are_told_apart(engine: duckdb.DuckDBPyConnection) -> None:
         ("SELECT user_id FROM events WHERE properties.k < 1", [("7",)]),
         ("SELECT user_id FROM events ORDER BY properties.k DESC LIMIT 2", [("3",), ("6",)]),
     ):
-        assert run(engine, sql, careful=False) == want, sql
+        for form in (NO_TYPES, types):
+            assert run(engine, sql, careful=False, types=form) == want, sql

@@ -3,23 +3,35 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
 
-from novamesh.edge.client import ask
+from novamesh.edge.client import ask, ask_types
 from novamesh.edge.connection import cut
 from novamesh.edge.request import ClientGone
+from novamesh.edge.worker import Worker
 from novamesh.errors import InvalidParameter, InvalidQuery
 from novamesh.sql.explain import explain
 from novamesh.sql.guard import Checked
 from novamesh.sql.parameters import bind
-from novamesh.store.contract import FORMATS, CareNeeded, QueryRequest
+from novamesh.sql.types import NO_TYPES, PathTypes
+from novamesh.store.contract import FORMATS, CareNeeded, QueryRequest, TypesChanged
 
 log = logging.getLogger(__name__)
 
+# How often a query is sent in a form made for what is known of its values; then in the one that fits any.
+ATTEMPTS = 3
+
 Headers = list[tuple[str, str]]
+
+
+class Form(NamedTuple):
+    """What form of a query's SQL is wanted (see ``guard.check``)."""
+
+    careful: bool
+    types: PathTypes
 
 
 def read_sql(values: dict[str, str]) -> str:
@@ -47,6 +59,7 @@ def store_request(
         wanted=checked.wanted,
         parameters=bind(checked.parameters, parameters),
         skip=skip,
+        relied=checked.relied,
     )
 
 
@@ -61,16 +74,19 @@ def pick_format(name: str | None, accept: str | None, default: str) -> str:
 
 
 class Answering:
-    """Answers one request. ``make`` gives the request to the store, in its plain or its careful form."""
+    """Answers one request. ``make`` gives the request to the store, in the form that is asked for."""
 
-    def __init__(self, path: Path, scope: Scope, protocol: HTTPProtocol, text: str, headers: Headers) -> None:
-        self._path = path
+    def __init__(
+        self, worker: Worker, space: str, scope: Scope, protocol: HTTPProtocol, text: str, headers: Headers
+    ) -> None:
+        self._worker = worker
+        self._space = space
         self._scope = scope
         self._protocol = protocol
         self._text = text
         self._headers = headers
 
-    async def run(self, make: Callable[[bool], QueryRequest]) -> None:
+    async def run(self, make: Callable[[Form], QueryRequest]) -> None:
         """Answer, until the client goes. Raises :class:`RequestError` and :class:`ClientGone`."""
         gone = asyncio.ensure_future(self._protocol.client_disconnect())
         answer = asyncio.ensure_future(self._answer(make))
@@ -84,20 +100,30 @@ class Answering:
             answer.cancel()
             await asyncio.wait((answer,))  # until the store knows
 
-    async def _answer(self, make: Callable[[bool], QueryRequest]) -> None:
-        request = make(False)
-        try:
+    async def _answer(self, make: Callable[[Form], QueryRequest]) -> None:
+        form = Form(careful=False, types=self._worker.types.get(self._space, NO_TYPES))
+        for _ in range(ATTEMPTS):
             try:
-                await self._pass_on(request)
+                await self._pass_on(make(form))
+                return
             except CareNeeded:
-                await self._pass_on(make(True))
-        except InvalidQuery as error:
-            raise InvalidQuery(explain(self._text, error.message)) from None
+                form = form._replace(careful=True)
+            except TypesChanged:
+                form = form._replace(types=await self._learn())
+        form = Form(careful=True, types=NO_TYPES)
+        await self._pass_on(msgspec.structs.replace(make(form), relied={}))
+
+    async def _learn(self) -> PathTypes:
+        types = self._worker.types[self._space] = PathTypes(await ask_types(self._worker.socket, self._space))
+        return types
 
     async def _pass_on(self, request: QueryRequest) -> None:
         """Pass one answer on. Leaving this early cancels the query."""
-        async with ask(self._path, request) as answer:
-            await answer.message()  # the head: from here on the answer is a 200
+        async with ask(self._worker.socket, request) as answer:
+            try:
+                await answer.message()  # the head: from here on the answer is a 200
+            except InvalidQuery as error:
+                raise InvalidQuery(explain(self._text, error.message)) from None
             headers = [("content-type", FORMATS[request.format]), *self._headers]
             transport = self._protocol.response_stream(200, headers)
             try:

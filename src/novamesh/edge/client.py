@@ -19,10 +19,12 @@ from novamesh.store.contract import (
     Request,
     StatusRequest,
     StoreStatus,
+    TypesAnswer,
+    TypesRequest,
     decode_error,
 )
 
-Told = TypeVar("Told", ExtentAnswer, StoreStatus)
+Told = TypeVar("Told", ExtentAnswer, StoreStatus, TypesAnswer)
 
 STATUS_TIMEOUT_S = 3.0
 _UNAVAILABLE = "The store of this node is starting or restarting; send the query again in a moment."
@@ -73,6 +75,11 @@ async def ask(path: Path, request: Request) -> AsyncIterator[Answer]:
 async def ask_extent(path: Path, space: str) -> ExtentAnswer:
     """How many events a space has. Raises :class:`StoreUnavailable`."""
     return await _told(path, ExtentRequest(space), ExtentAnswer)
+
+
+async def ask_types(path: Path, space: str) -> dict[str, str]:
+    """The types of a space's property paths, as :class:`TypesAnswer` has them. Raises :class:`StoreUnavailable`."""
+    return (await _told(path, TypesRequest(space), TypesAnswer)).types
 
 
 async def ask_status(path: Path) -> StoreStatus:

@@ -8,7 +8,7 @@ an order: without joins, groups, DISTINCT, ORDER BY, LIMIT and window functions.
 
 from granian.rsgi import HTTPProtocol, Scope
 
-from novamesh.edge.answer import Answering, pick_format, read_sql, store_request
+from novamesh.edge.answer import Answering, Form, pick_format, read_sql, store_request
 from novamesh.edge.client import ask_extent
 from novamesh.edge.request import read_number, read_parameters
 from novamesh.edge.worker import Worker
@@ -42,12 +42,12 @@ async def export(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
         )
     extent = _read_cursor(values["cursor"]) if "cursor" in values else await _extent(worker, key.space)
 
-    def request(careful: bool) -> QueryRequest:
-        checked = check(text, schema=schema, limit=None, careful=careful, extent=extent)
+    def request(form: Form) -> QueryRequest:
+        checked = check(text, schema=schema, limit=None, careful=form.careful, extent=extent, types=form.types)
         return store_request(checked, key.space, kind, limit=None, parameters={}, skip=after)
 
     headers = [("export-cursor", _cursor(extent))] if plain.resumable else []
-    await Answering(worker.socket, scope, protocol, text, headers).run(request)
+    await Answering(worker, key.space, scope, protocol, text, headers).run(request)
     return 0
 
 

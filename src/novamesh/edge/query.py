@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from granian.rsgi import HTTPProtocol, Scope
 
-from novamesh.edge.answer import Answering, pick_format, read_sql, store_request
+from novamesh.edge.answer import Answering, Form, pick_format, read_sql, store_request
 from novamesh.edge.request import JSON_TYPE, read_body, read_number, read_parameters, unknown_name
 from novamesh.edge.worker import Worker
 from novamesh.errors import InvalidJson, InvalidParameter
@@ -33,11 +33,11 @@ async def query(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
     limit = read_number(values, "limit", DEFAULT_LIMIT, MAX_LIMIT)
     kind = pick_format(values.get("format"), scope.headers.get("accept"), "json")
 
-    def request(careful: bool) -> QueryRequest:
-        checked = check(text, schema=schema_for(key.space), limit=limit, careful=careful)
+    def request(form: Form) -> QueryRequest:
+        checked = check(text, schema=schema_for(key.space), limit=limit, careful=form.careful, types=form.types)
         return store_request(checked, key.space, kind, limit, parameters)
 
-    await Answering(worker.socket, scope, protocol, text, []).run(request)
+    await Answering(worker, key.space, scope, protocol, text, []).run(request)
     return 0
 
 

@@ -16,6 +16,7 @@ from novamesh.edge import client
 from novamesh.edge.auth import REFRESH_S, Keyring
 from novamesh.errors import RequestError
 from novamesh.spool.writer import Limits, SpoolWriter
+from novamesh.sql.types import PathTypes
 from novamesh.status.metrics import WorkerMetrics
 from novamesh.status.uptime import Reader
 from novamesh.store.contract import SOCKET_NAME, StoreStatus
@@ -46,6 +47,7 @@ class Worker:
         self.metrics = WorkerMetrics(directory.run, os.getpid())
         self.store: StoreStatus | None = None
         self.store_problem: str | None = "the store has not answered yet"
+        self.types: dict[str, PathTypes] = {}  # of each space, as the store last said
         self._started = time.monotonic()
         limits = Limits(directory.spool, config.spool_limit_bytes, config.disk_reserve_bytes)
         self.spool = SpoolWriter(directory.spool, directory.node_id(), config.spool_segment_bytes, limits, loop)

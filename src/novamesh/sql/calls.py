@@ -9,8 +9,8 @@ from typing import Final
 from sqlglot import exp
 
 from novamesh.sql import functions
-from novamesh.sql.operands import OPERATORS, Handler, Operands
-from novamesh.sql.paths import Casts, Kind, boxed, call, kind_of_type, list_of, unboxed
+from novamesh.sql.operands import OPERATORS, Handler, Operands, one_kind
+from novamesh.sql.paths import Casts, Kind, boxed, call, kind_of_type, list_of, unboxed, variant
 
 _NUMERIC: Final = frozenset(
     """
@@ -87,6 +87,7 @@ _KEYED: Final = frozenset("approx_count_distinct approx_top_k entropy hash histo
 _ORDERED: Final = {"max": "arg_max", "min": "arg_min"}
 _BY: Final = frozenset("arg_max arg_max_null arg_min arg_min_null argmax argmin max_by min_by".split())
 _ALIKE: Final = frozenset("coalesce greatest ifnull least".split())
+_GROUPINGS: Final = frozenset("grouping grouping_id".split())
 _LENGTHS: Final = frozenset("array_length cardinality len length".split())
 _NOW: Final = frozenset("get_current_timestamp now transaction_timestamp".split())
 _OF_NUMBERS: Final = "avg|sum|min|max|median|product|stddev|var_"
@@ -128,6 +129,8 @@ class Calls(Operands):
             self.condition(node.expressions[0])
             kinds = [self.visit(branch) for branch in node.expressions[1:]]
             return self.alike(node.expressions[1:], kinds)
+        if name in _GROUPINGS:
+            return self.grouping(node)
         if name in _ORDERED and len(node.expressions) == 1:
             return self.extreme(name, node)
         if name in _LENGTHS and len(node.expressions) == 1:
@@ -136,6 +139,16 @@ class Calls(Operands):
         arguments = [_inside(argument) for argument in node.expressions]
         self.arguments(name, arguments, kinds)
         return self.result(name, arguments, kinds)
+
+    def grouping(self, node: exp.Expr) -> Kind:
+        """``grouping(path)``, of what the query groups by."""
+        self.aggregates += 1
+        for key in list(node.expressions):
+            found, kind = self.probe(key)
+            if kind.is_variant:
+                key.replace(self.casts.group_key(found, kind))
+        self.aggregates -= 1
+        return Kind.NUMBER
 
     def argument(self, node: exp.Expr, name: str = "") -> Kind:
         """One argument: ``x``, ``DISTINCT x``, ``x ORDER BY y``, ``name := x``."""
@@ -154,10 +167,15 @@ class Calls(Operands):
         kinds = [self.visit(value) for value in list(node.expressions)]
         for value, kind in zip(list(node.expressions), kinds, strict=True):
             if kind.is_variant:
-                value.replace(self.casts.number(value) if name in _NUMERIC else self.casts.key(value, kind))
+                value.replace(self.distinct_key(name, value, kind))
         if name == "count" and len(kinds) > 1:  # of rows, as in PostgreSQL's count(DISTINCT (a, b))
             node.set("expressions", [exp.Tuple(expressions=list(node.expressions))])
         return Kind.NUMBER if name in _NUMERIC else Kind.TEXT
+
+    def distinct_key(self, name: str, value: exp.Expr, kind: Kind) -> exp.Expr:
+        if name in _NUMERIC:
+            return self.casts.number(value, kind)
+        return self.casts.group_key(value, kind) if name == "count" else self.casts.key(value, kind)
 
     def same_order(self, order: exp.Expr) -> None:
         """``list(DISTINCT x ORDER BY x)``: DuckDB wants one expression in both places."""
@@ -169,7 +187,9 @@ class Calls(Operands):
 
     def arguments(self, name: str, arguments: list[exp.Expr], kinds: list[Kind]) -> None:
         """Cast the paths among the arguments of a call to what it takes."""
-        if name in _KEPT:
+        if name == "count" and kinds and (native := self.casts.native(arguments[0], kinds[0])) is not None:
+            arguments[0].replace(native)
+        elif name in _KEPT:
             return
         if name in _ALIKE:
             self.alike(arguments, kinds, Kind.NUMBER if name in ("greatest", "least") else Kind.PATH)
@@ -184,15 +204,19 @@ class Calls(Operands):
 
     def taken(self, name: str, place: int, node: exp.Expr, kind: Kind) -> exp.Expr:
         if name in _NUMERIC:
-            return self.casts.number(node)
+            return self.casts.number(node, kind)
         if name in _INTEGER:
-            return self.casts.small(node)
+            return self.casts.small(node, kind)
         if name in _TEMPORAL:
-            return self.casts.time(node)
+            return self.casts.time(node, kind)
         if name in _CONDITION:
-            return self.casts.boolean(node)
+            return self.casts.boolean(node, kind)
+        if name in _BY and place < 2:
+            return self.casts.order(node, kind) if place else node.copy()
         if name in _BY:
-            return node.copy() if place == 0 else self.casts.order(node) if place == 1 else self.casts.small(node)
+            return self.casts.small(node, kind)
+        if name == "approx_count_distinct":
+            return self.casts.group_key(node, kind)
         if name in _KEYED:
             return self.casts.key(node, kind)
         if name.startswith(("json", "to_json", "row_to_json", "from_json")):
@@ -202,13 +226,13 @@ class Calls(Operands):
     def result(self, name: str, arguments: list[exp.Expr], kinds: list[Kind]) -> Kind:
         first = kinds[0] if kinds else Kind.OTHER
         if name in _GIVES_ARGUMENT or name in _BY or (name in _KEPT and name == "variant_extract"):
-            return Kind.PATH if first.is_variant else first
+            return first if name != "variant_extract" or not first.is_variant else Kind.PATH
         if name == "nullif" and first.is_variant:
             return next((kind for kind in kinds if not kind.is_variant), Kind.TEXT)
         if name in _ALIKE:
             others = {kind for kind in kinds if not kind.is_variant and kind != Kind.NULL}
-            if not others and Kind.PATH in kinds:
-                return Kind.PATH if name not in ("greatest", "least") else Kind.NUMBER
+            if not others and any(kind.is_variant for kind in kinds):
+                return one_kind(kinds) if name not in ("greatest", "least") else Kind.NUMBER
             return others.pop() if len(others) == 1 else Kind.TEXT
         if name in _GIVES_ELEMENTS:
             return Kind.ELEMENTS if first.is_variant else Kind.LIST
@@ -233,14 +257,18 @@ class Calls(Operands):
         path = _inside(node.expressions[0])
         if not kind.is_variant or isinstance(node.expressions[0], exp.Distinct):
             return kind
-        new = call(_ORDERED[name], boxed(path.copy()), self.casts.order(path))
         whole = _unwrapped(node)
-        node.replace(new)
-        whole = new if whole is node else whole
+        native = self.casts.native(path, kind) if kind.is_numeric else None
+        if native is not None:
+            path.replace(native)
+        else:
+            new = call(_ORDERED[name], boxed(path.copy()), self.casts.order(path, kind))
+            node.replace(new)
+            whole = new if whole is node else whole
         holder = exp.Paren(this=exp.Null())
         whole.replace(holder)
-        holder.replace(unboxed(whole))
-        return Kind.PATH
+        holder.replace(unboxed(whole) if native is None else variant(whole, kind))
+        return kind
 
     def length(self, node: exp.Expr) -> Kind:
         """Of an array its elements, of text its characters."""
@@ -248,7 +276,8 @@ class Calls(Operands):
         path = node.expressions[0]
         if kind.is_variant:
             elements = call(node.name, self.casts.elements(path))
-            node.replace(call("coalesce", elements, call("length", self.casts.text(path, kind))))
+            text = call("length", self.casts.text(path, kind))
+            node.replace(text if self.casts.native(path, kind) is not None else call("coalesce", elements, text))
         return Kind.NUMBER
 
     # -- lists --------------------------------------------------------------------------------------------------------
@@ -303,7 +332,7 @@ class Calls(Operands):
         kinds = [self.visit(value) for value in list(node.expressions)]
         if len(node.expressions) == 1 and isinstance(node.expressions[0], exp.Comprehension):
             return kinds[0]
-        return Kind.ELEMENTS if self.alike(node.expressions, kinds) == Kind.PATH else Kind.LIST
+        return Kind.ELEMENTS if self.alike(node.expressions, kinds).is_variant else Kind.LIST
 
     def visit_lambda(self, node: exp.Expr) -> Kind:
         first = node.parent.expressions[0] if isinstance(node.parent, exp.Anonymous) else None
@@ -343,7 +372,7 @@ class Calls(Operands):
             kind = self.visit(key)
             held = node.args["partition_by"][index or 0]
             if kind.is_variant:
-                held.replace(self.casts.key(held, kind))
+                held.replace(self.casts.group_key(held, kind))
         spec: exp.Expr | None = node.args.get("spec")
         order: exp.Expr | None = node.args.get("order")
         bounds = list(spec.iter_expressions()) if spec is not None else []
@@ -358,7 +387,7 @@ class Calls(Operands):
         """lag, lead, first_value, last_value, nth_value: of the type of what they look at."""
         kind = self.visit(node.this)
         self.visit_all(child for child in node.iter_expressions() if child.arg_key != "this")
-        return Kind.PATH if kind.is_variant else kind
+        return Kind.PATH if kind.is_variant and node.args.get("default") is not None else kind
 
     def visit_filter(self, node: exp.Expr) -> Kind:
         kind = self.visit(node.this)

@@ -21,6 +21,8 @@ from novamesh.errors import InvalidQuery, QueryNotAllowed
 from novamesh.sql import functions, hoist, inspect, names, rewrite
 from novamesh.sql.hoist import Extent
 from novamesh.sql.parse import MAX_JOINS, generate, parse
+from novamesh.sql.paths import NATIVE_TYPES
+from novamesh.sql.types import NO_TYPES, PathTypes
 
 _REMEMBERED: Final = 256  # checked queries: dashboards send the same ones again and again
 MAX_DEPTH: Final = 150
@@ -44,7 +46,7 @@ class Checked(msgspec.Struct, frozen=True):
     ``sql`` is the only text the engine sees. ``names`` maps placeholder column names in it to the names the user is to
     see: show ``names.get(name, name)`` for each result column. ``parameters`` are the names of its placeholders;
     ``wanted`` of it are its rows, its columns or its plan (see ``inspect.py``). ``resumable``: a row is an event, and
-    they come in the order in which events are stored.
+    they come in the order in which events are stored. ``relied`` are paths and the types it was made for.
     """
 
     sql: str
@@ -52,18 +54,28 @@ class Checked(msgspec.Struct, frozen=True):
     parameters: tuple[str, ...]
     wanted: str
     resumable: bool
+    relied: dict[str, str]
 
 
-def check(sql: str, *, schema: str, limit: int | None, careful: bool = False, extent: Extent | None = None) -> Checked:
+def check(
+    sql: str,
+    *,
+    schema: str,
+    limit: int | None,
+    careful: bool = False,
+    extent: Extent | None = None,
+    types: PathTypes = NO_TYPES,
+) -> Checked:
     """Check a query on one project's ``schema``; its result is cut after ``limit + 1`` rows, if there is a limit.
 
-    With an ``extent`` it reads only the events within.
+    With an ``extent`` it reads only the events within. What is made for the ``types`` of the paths may only run while
+    they are these.
     ``careful`` makes slower SQL, for data the engine cannot cast (``duplicate name … in struct``): see ``paths.py``.
 
     Raises :class:`InvalidQuery` for what cannot be understood and :class:`QueryNotAllowed` for what may not run.
     """
     try:
-        return _check(sql, schema, limit, careful, extent)
+        return _check(sql, schema, limit, careful, extent, types)
     except RecursionError:
         raise QueryNotAllowed("The query is nested too deeply; simplify it") from None
 
@@ -74,7 +86,7 @@ def warm() -> None:
 
 
 @lru_cache(_REMEMBERED)
-def _check(sql: str, schema: str, limit: int | None, careful: bool, extent: Extent | None) -> Checked:
+def _check(sql: str, schema: str, limit: int | None, careful: bool, extent: Extent | None, types: PathTypes) -> Checked:
     sql, wanted = inspect.resolve(sql)
     query = parse(sql)
     if isinstance(query, exp.Select) and not query.expressions:
@@ -83,12 +95,12 @@ def _check(sql: str, schema: str, limit: int | None, careful: bool, extent: Exte
     _Tables(schema, ours=False).visit(query, {})
     shown = names.assign(query)
     resumable = wanted == inspect.ROWS and hoist.gives_events_in_order(query)
-    rewrite.apply(query, careful=careful)
+    relied = rewrite.apply(query, careful=careful, types=types)
     hoist.apply(query, extent)
     text = generate(_limited(query, limit + 1) if limit is not None else query)
     _confirm(text, schema)
     parameters = sorted({node.name for node in query.find_all(exp.Placeholder)})
-    return Checked(text, shown, tuple(parameters), wanted, resumable)
+    return Checked(text, shown, tuple(parameters), wanted, resumable, relied)
 
 
 def _confirm(text: str, schema: str) -> None:
@@ -198,9 +210,14 @@ def _is_castable(node: exp.DataType, ours: bool) -> bool:
     if node.this == exp.DType.VARIANT:
         # A path's elements or a JSON column, and only in what rewrite.py and hoist.py wrote.
         elements = isinstance(node.parent, exp.DataType) and isinstance(node.parent.parent, exp.TryCast)
-        document = isinstance(node.parent, exp.Cast) and isinstance(node.parent.this, exp.Column)
+        document = isinstance(node.parent, exp.Cast) and _is_scalar(node.parent.this)
         return ours and (elements or document)
     return node.this in functions.TYPES
+
+
+def _is_scalar(value: exp.Expr) -> bool:
+    """A column of ours, or a path as the one type of its values."""
+    return isinstance(value, exp.Column) or (isinstance(value, exp.Cast) and value.to.this in NATIVE_TYPES)
 
 
 # -- tables ---------------------------------------------------------------------------------------------------------

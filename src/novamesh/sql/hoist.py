@@ -100,6 +100,8 @@ def _whole(column: exp.Column) -> exp.Expr:
             return node
         if not isinstance(parent, (exp.Dot, exp.Cast)) and not is_step(parent):
             return node
+        if isinstance(parent, exp.Cast) and parent.to.this == exp.DType.VARIANT:  # of a key that may be grouped by
+            return node
         node = parent
 
 

@@ -146,10 +146,11 @@ class Operands(ABC):
 
     def integer(self, node: exp.Expr) -> None:
         parent, key, index = node.parent, node.arg_key, node.index
-        if self.visit(node).is_variant and parent is not None and key is not None:
+        kind = self.visit(node)
+        if kind.is_variant and parent is not None and key is not None:
             held = parent.args[key]
             held = held if index is None else held[index]
-            held.replace(self.casts.small(held))
+            held.replace(self.casts.small(held, kind))
 
     def visit_logic(self, node: exp.Expr) -> Kind:
         for side in list(node.iter_expressions()):
@@ -165,6 +166,8 @@ class Operands(ABC):
         kind = self.visit(node.this)
         if isinstance(node.expression, exp.Boolean):
             self.cast_to(node.this, kind, Kind.BOOL)
+        elif (native := self.casts.native(node.this, kind)) is not None:
+            node.this.replace(native)  # NULL where the path is, and in a column of its own
         return Kind.BOOL
 
     def visit_comparison(self, node: exp.Expr) -> Kind:
@@ -185,8 +188,8 @@ class Operands(ABC):
         """``path > $value``, whose type is known only when it runs: by number if it is one, else as text."""
         casts = [self.casts if kind.is_variant else _PLAIN for kind in kinds]
         sides = [node.this, node.expression]
-        numbers = [one.number(side) for one, side in zip(casts, sides, strict=True)]
-        texts = [one.text(side) for one, side in zip(casts, sides, strict=True)]
+        numbers = [one.number(side, kind) for one, side, kind in zip(casts, sides, kinds, strict=True)]
+        texts = [one.text(side, kind) for one, side, kind in zip(casts, sides, kinds, strict=True)]
         value = numbers[kinds.index(Kind.PARAMETER)]
         is_text = exp.Is(this=value.copy(), expression=exp.Null())
         by_text = type(node)(this=texts[0], expression=texts[1])
@@ -267,14 +270,26 @@ class Operands(ABC):
         if others == {Kind.LIST}:
             self.compare_lists(sides, kinds)
             return
-        cast = self.comparable(sides, others, ordered=ordered)
+        if others == {Kind.NUMBER} and any(_is_big(side) for side in sides):
+            self.compare_big(sides, kinds)
+            return
+        cast = self.comparable(sides, kinds, others, ordered=ordered)
         for side, kind in zip(sides, kinds, strict=True):
             if kind.is_variant:
-                side.replace(cast(side))
+                side.replace(cast(side, kind))
             elif len(others) > 1 or kind == Kind.OTHER:
                 side.replace(exp.Cast(this=side.copy(), to=exp.DataType(this=exp.DType.TEXT, nested=False)))
             elif kind == Kind.PARAMETER:  # DuckDB gives a bound value a type of its own
-                side.replace(_PLAIN.key(side))
+                side.replace(_PLAIN.key(side, kind))
+
+    def compare_big(self, sides: list[exp.Expr], kinds: list[Kind]) -> None:
+        """With an integer beyond what DOUBLE holds exactly: whole paths as integers, others as DOUBLE and integer."""
+        whole = {kind for kind in kinds if kind.is_variant} <= {Kind.COUNTS, Kind.INTEGERS}
+        for side, kind in zip(sides, kinds, strict=True):
+            if whole and kind.is_variant:
+                side.replace(self.casts.integer(side, kind))
+            elif not whole and kind != Kind.NULL:
+                side.replace((self.casts if kind.is_variant else _PLAIN).exact(side, kind))
 
     def moments(self, sides: list[exp.Expr], kinds: list[Kind]) -> tuple[list[exp.Expr], list[Kind]]:
         """What is compared with a time is one: text with an offset would lose it without a word."""
@@ -291,16 +306,20 @@ class Operands(ABC):
             if kind != Kind.NULL:
                 side.replace(self.casts.elements(side, exp.DType.TEXT))
 
-    def comparable(self, sides: list[exp.Expr], others: set[Kind], *, ordered: bool) -> Callable[[exp.Expr], exp.Expr]:
+    def comparable(
+        self, sides: list[exp.Expr], kinds: list[Kind], others: set[Kind], *, ordered: bool
+    ) -> Callable[[exp.Expr, Kind], exp.Expr]:
         if others == {Kind.NUMBER}:
-            return self.casts.integer if any(_is_big(side) for side in sides) else self.casts.number
+            return self.casts.number
         if others == {Kind.PARAMETER}:
             return self.casts.key
         simple = {Kind.BOOL: self.casts.boolean, Kind.TIME: self.casts.time, Kind.INTERVAL: self.casts.interval}
         if len(others) == 1 and (only := next(iter(others))) in simple:
             return simple[only]
-        if not others and ordered:
-            return self.casts.order
+        if not others:
+            if len(set(kinds)) > 1 or self.casts.native(sides[0], kinds[0]) is None:
+                return self.casts.rank
+            return self.casts.order if ordered else self.casts.group_key
         literal = others == {Kind.TEXT} and all(_is_word(side) for side in sides if not self.kind_of(side).is_variant)
         return self.casts.text if ordered or literal else self.casts.key
 
@@ -310,7 +329,7 @@ class Operands(ABC):
         if not any(kind.is_variant for kind in kinds):
             return others.pop() if len(others) == 1 else Kind.OTHER
         if not others and bare == Kind.PATH:
-            return Kind.PATH
+            return one_kind(kinds)
         others = others or {bare}
         simple = {Kind.BOOL, Kind.INTERVAL, Kind.JSON, Kind.NUMBER, Kind.TIME}
         target = others.pop() if len(others) == 1 and others <= simple else Kind.TEXT
@@ -398,14 +417,22 @@ def _only_item(query: exp.Expr) -> exp.Expr | None:
     return items[0].unalias() if items and not items[0].is_star else None
 
 
+def one_kind(kinds: Iterable[Kind]) -> Kind:
+    """The kind of a VARIANT that is one of these."""
+    found = {kind for kind in kinds if kind != Kind.NULL}
+    return found.pop() if len(found) == 1 else Kind.PATH
+
+
 def _is_big(node: exp.Expr) -> bool:
     """An integer beyond what DOUBLE holds exactly: compared as HUGEINT."""
-    value = node.this if isinstance(node, (exp.Neg, exp.Paren)) else node
+    value = node
+    while isinstance(value, (exp.Neg, exp.Paren)):
+        value = value.this
     return (
         isinstance(value, exp.Literal) and not value.is_string and value.name.isdecimal() and int(value.name) >= EXACT
     )
 
 
 def _is_word(node: exp.Expr) -> bool:
-    """A string that is no number: no value sent as 1.0 can be equal to it."""
-    return node.is_string and not re.fullmatch(r"-?\d+", node.name)
+    """A string that is no number, neither in its shortest form nor in another that DuckDB writes."""
+    return node.is_string and not re.fullmatch(r"-?\d+(\.0)?|-?\d(\.\d+)?e\+\d+", node.name)

@@ -5,11 +5,13 @@ that type before the value (measured on 2.0.0: ``1.5 > 100`` is true, ``sum`` of
 groups of one value). So wherever a value is compared, ordered, grouped or calculated with, a path is cast. Two rules:
 
 - text that reads as a number is a number where a number is asked for, and NULL is what does not;
-- one value is one value however it was sent: 1, 1.0 and ``"1"`` are equal and one group.
+- one value is one value however it was sent: 1, 1.0 and ``"1"`` are equal and one group. Compared as text, a number is
+  written in its shortest form.
 
-Numbers are cast by way of text, ``TRY_CAST(CAST(path AS VARCHAR) AS DOUBLE)``: DuckDB reads that from the shredded
-column, whatever its type (2 M integers: 38 ms), but for a direct TRY_CAST to another type than the shredded one it
-rebuilds every value (300 ms, text 975 ms).
+A path whose values have all been of one JSON type (see ``types.py``) is cast to that directly. Any other is cast by way
+of text, ``TRY_CAST(CAST(path AS VARCHAR) AS DOUBLE)``: DuckDB reads that from the shredded column, whatever its type
+(2 M integers: 29 ms), but for a direct TRY_CAST to another type than the shredded one it rebuilds every value (270 ms,
+text 1,000 ms).
 
 A VARIANT object with two keys that differ only in case makes every cast of it fail, TRY_CAST too, and the whole query
 with it. ``careful`` casts go through JSON instead, which cannot fail, at ten times the price.
@@ -26,23 +28,44 @@ class Kind(enum.Enum):
     """What is known of an expression's type."""
 
     BOOL = enum.auto()
+    BOOLS = enum.auto()  # a path, all of whose values have been sent as true or false
+    COUNTS = enum.auto()  # a path: integers from 0 on
     DOCUMENT = enum.auto()  # properties itself
     ELEMENTS = enum.auto()  # VARIANT[]
+    FLOATS = enum.auto()  # a path: numbers with a fraction, if only .0
+    INTEGERS = enum.auto()  # a path
     INTERVAL = enum.auto()
     JSON = enum.auto()
     LIST = enum.auto()
     NULL = enum.auto()
     NUMBER = enum.auto()
+    NUMBERS = enum.auto()  # a path: integers and fractions
     OTHER = enum.auto()
     PARAMETER = enum.auto()
-    PATH = enum.auto()  # a VARIANT of any other kind
+    PATH = enum.auto()  # a VARIANT of which nothing more is known
     TEXT = enum.auto()
+    TEXTS = enum.auto()  # a path
     TIME = enum.auto()
 
     @property
     def is_variant(self) -> bool:
-        return self in (Kind.DOCUMENT, Kind.PATH)
+        return self in _VARIANTS
 
+    @property
+    def is_numeric(self) -> bool:
+        """Whether all values of a path are numbers."""
+        return self in (Kind.COUNTS, Kind.FLOATS, Kind.INTEGERS, Kind.NUMBERS)
+
+
+_NATIVE: Final = {
+    Kind.BOOLS: exp.DType.BOOLEAN,
+    Kind.COUNTS: exp.DType.UBIGINT,
+    Kind.FLOATS: exp.DType.DOUBLE,
+    Kind.INTEGERS: exp.DType.INT128,
+    Kind.TEXTS: exp.DType.TEXT,
+}
+_VARIANTS: Final = frozenset({Kind.DOCUMENT, Kind.NUMBERS, Kind.PATH, *_NATIVE})
+NATIVE_TYPES: Final = frozenset(_NATIVE.values())
 
 EXACT: Final = 2**53
 """Beyond this, DOUBLE skips integers."""
@@ -109,34 +132,58 @@ class Casts:
     def __init__(self, *, careful: bool) -> None:
         self.careful = careful
 
+    def native(self, path: exp.Expr, kind: Kind) -> exp.Expr | None:
+        """The path as the one type of its values, if they have one."""
+        return cast(path.copy(), _NATIVE[kind], strict=True) if kind in _NATIVE else None
+
+    def shown(self, path: exp.Expr, kind: Kind) -> exp.Expr | None:
+        """The VARIANT again, of its ``native``: what a query that groups by that shows."""
+        return variant(path.copy(), kind) if kind in _NATIVE else None
+
     def json(self, path: exp.Expr) -> exp.Expr:
         return cast(path.copy(), exp.DType.JSON, strict=True)
 
     def text(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
         if kind == Kind.DOCUMENT:
             return cast(self.json(path), exp.DType.TEXT, strict=True)
-        if self.careful:
+        if self.careful and kind == Kind.PATH:
             return call("json_extract_string", self.json(path), exp.Literal.string("$"))
         return cast(path.copy(), exp.DType.TEXT, strict=True)
 
-    def number(self, path: exp.Expr) -> exp.Expr:
-        return cast(self.text(path), exp.DType.DOUBLE)
+    def number(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
+        """DOUBLE. Text such as ``nan`` and ``Infinity``, which JSON has no numbers for, is none."""
+        if kind.is_numeric:
+            return cast(path.copy(), exp.DType.DOUBLE, strict=True)
+        number = cast(self.text(path, kind), exp.DType.DOUBLE)
+        return exp.Case(ifs=[exp.If(this=call("isfinite", number), true=number.copy())])
 
-    def integer(self, path: exp.Expr) -> exp.Expr:
-        return cast(self.text(path), exp.DType.INT128)
+    def integer(self, path: exp.Expr, kind: Kind = Kind.PATH, size: exp.DType = exp.DType.INT128) -> exp.Expr:
+        """Rounded: ``'0.5'`` as text as 0.5 does. ``0x10`` is none, though the engine takes it for one."""
+        if kind in (Kind.COUNTS, Kind.INTEGERS):
+            return cast(path.copy(), size, strict=True) if size == exp.DType.INT128 else self._fitting(path, kind, size)
+        text = self.text(path, kind)
+        is_number = exp.Not(this=exp.Is(this=cast(text, exp.DType.DOUBLE), expression=exp.Null()))
+        return exp.Case(ifs=[exp.If(this=is_number, true=cast(text.copy(), size))])
 
-    def small(self, path: exp.Expr) -> exp.Expr:
-        return cast(self.text(path), exp.DType.BIGINT)
+    def _fitting(self, path: exp.Expr, kind: Kind, size: exp.DType) -> exp.Expr:
+        return cast(cast(path.copy(), _NATIVE[kind], strict=True), size)
 
-    def boolean(self, path: exp.Expr) -> exp.Expr:
-        return cast(self.text(path) if self.careful else path.copy(), exp.DType.BOOLEAN)
+    def small(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
+        return self.integer(path, kind, exp.DType.BIGINT)
 
-    def interval(self, path: exp.Expr) -> exp.Expr:
-        return cast(self.text(path), exp.DType.INTERVAL)
+    def boolean(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
+        """``true`` and ``"yes"`` are true, and so is every number but 0."""
+        if kind == Kind.BOOLS:
+            return cast(path.copy(), exp.DType.BOOLEAN, strict=True)
+        some = exp.Paren(this=exp.NEQ(this=self.number(path, kind), expression=exp.Literal.number(0)))
+        return some if kind.is_numeric else call("coalesce", cast(self.text(path, kind), exp.DType.BOOLEAN), some)
 
-    def time(self, path: exp.Expr, *, strict: bool = False) -> exp.Expr:
+    def interval(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
+        return cast(self.text(path, kind), exp.DType.INTERVAL)
+
+    def time(self, path: exp.Expr, kind: Kind = Kind.PATH, *, strict: bool = False) -> exp.Expr:
         """UTC. A cast of text to TIMESTAMP drops an offset without a word: ``03:04+02:00`` stays 03:04."""
-        text = path.copy() if strict else self.text(path)
+        text = path.copy() if strict else self.text(path, kind)
         offset = call("regexp_matches", text, exp.Literal.string(_OFFSET))
         shifted = call("make_timestamp", call("epoch_us", cast(text.copy(), exp.DType.TIMESTAMPTZ, strict=strict)))
         plain = cast(text.copy(), exp.DType.TIMESTAMPNTZ, strict=strict)
@@ -146,54 +193,93 @@ class Casts:
         return exp.TryCast(this=path.copy(), to=list_of(kind))
 
     def key(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
-        """Text that is the same for equal values: 1.0 is 1."""
+        """Text that is the same for equal values: the number 1.0 is 1, and 1e16 is 10000000000000000."""
         text = self.text(path, kind)
-        if kind == Kind.DOCUMENT:
+        if kind in (Kind.BOOLS, Kind.COUNTS, Kind.DOCUMENT, Kind.INTEGERS, Kind.TEXTS):
             return text
-        whole = exp.And(
+        suspect: exp.Expr = exp.Or(
             this=call("ends_with", text, exp.Literal.string(".0")),
-            expression=call("regexp_full_match", text.copy(), exp.Literal.string(r"-?\d+\.0")),
+            expression=call("contains", text.copy(), exp.Literal.string("e+")),
         )
-        shorter = call("left", text.copy(), exp.Neg(this=exp.Literal.number(2)))
-        return exp.Case(ifs=[exp.If(this=whole, true=shorter)], default=text.copy())
+        if not kind.is_numeric:  # text is as it was sent
+            type_of = call("typeof" if kind == Kind.PARAMETER else "variant_typeof", path.copy())
+            is_float = exp.EQ(this=type_of, expression=exp.Literal.string("DOUBLE"))
+            suspect = exp.And(this=exp.Paren(this=suspect), expression=is_float)
+        whole = cast(cast(cast(text.copy(), exp.DType.DOUBLE), exp.DType.INT128), exp.DType.TEXT, strict=True)
+        short = call("coalesce", whole, text.copy())
+        return exp.Case(ifs=[exp.If(this=suspect, true=short)], default=text.copy())
 
-    def order(self, path: exp.Expr) -> exp.Expr:
-        """What min and max go by: numbers by value, then text. NULL in a struct sorts last."""
-        pair = call("struct_pack", named("n", self.number(path)), named("s", self.text(path)))
-        missing = exp.Is(this=path.copy(), expression=exp.Null())
-        return exp.Case(ifs=[exp.If(this=missing, true=exp.Null())], default=pair)
+    def group_key(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
+        """What is the same for equal values of this one path, and cheap."""
+        return self.native(path, kind) or self.key(path, kind)
+
+    def order(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
+        """What this one path is ordered by: numbers by value, then text."""
+        native = self.native(path, kind) if kind.is_numeric else None
+        return native or self.rank(path, kind)
+
+    def rank(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
+        """``order`` in a form in which any two paths compare. NULL in a struct sorts last."""
+        number, text = self.number(path, kind), self.text(path, kind)
+        big = _beyond(number, cast(text, exp.DType.INT128))
+        is_text = exp.Is(this=number.copy(), expression=exp.Null())
+        rest = exp.Case(ifs=[exp.If(this=is_text, true=text.copy())])
+        place = call("struct_pack", named("n", number.copy()), named("i", big), named("s", rest))
+        missing = exp.Is(this=text.copy(), expression=exp.Null())
+        return exp.Case(ifs=[exp.If(this=missing, true=exp.Null())], default=place)
+
+    def exact(self, value: exp.Expr, kind: Kind) -> exp.Expr:
+        """A number, of a path or not, in a form in which integers beyond 2^53 compare with any."""
+        number = self.number(value, kind) if kind.is_variant else cast(value.copy(), exp.DType.DOUBLE)
+        whole = cast(self.text(value, kind) if kind.is_variant else value.copy(), exp.DType.INT128)
+        place = call("struct_pack", named("n", number), named("i", _beyond(number, whole)))
+        missing = exp.Is(this=number.copy(), expression=exp.Null())
+        return exp.Case(ifs=[exp.If(this=missing, true=exp.Null())], default=place)
 
     def to(self, path: exp.Expr, kind: Kind, target: Kind) -> exp.Expr:
         """The path as ``target``, where that is plain from its kind."""
-        if target == Kind.TEXT:
-            return self.text(path, kind)
+        if target == Kind.JSON:
+            return self.json(path)
         forms = {
             Kind.BOOL: self.boolean,
             Kind.INTERVAL: self.interval,
-            Kind.JSON: self.json,
             Kind.NUMBER: self.number,
+            Kind.TEXT: self.text,
             Kind.TIME: self.time,
         }
-        return forms[target](path)
+        return forms[target](path, kind)
 
     def to_type(self, path: exp.Expr, kind: Kind, to: exp.DataType) -> exp.Expr:
         """The user's own ``path::type``: NULL, not an error, where a value does not fit."""
         if to.this == exp.DType.DATE:
-            return exp.TryCast(this=self.time(path), to=to.copy())
+            return exp.TryCast(this=self.time(path, kind), to=to.copy())
         if to.this in (exp.DType.TIMESTAMP, exp.DType.TIMESTAMPNTZ):
-            return self.time(path)
-        if to.this in _INTEGERS:  # '0.5' as text rounds as 0.5 does
-            return exp.TryCast(this=self.text(path), to=to.copy())
+            return self.time(path, kind)
+        if to.this in _INTEGERS:
+            return self.integer(path, kind, to.this)
         simple = kind_of_type(to)
         if simple in (Kind.BOOL, Kind.JSON, Kind.TEXT):
             return self.to(path, kind, simple)
         if simple in (Kind.LIST, Kind.OTHER) and to.this != exp.DType.UUID:
             return exp.TryCast(this=self.json(path) if self.careful else path.copy(), to=to.copy())
-        return exp.TryCast(this=self.text(path), to=to.copy())
+        if kind.is_numeric and to.this == exp.DType.DOUBLE:
+            return self.number(path, kind)
+        return exp.TryCast(this=self.text(path, kind), to=to.copy())
+
+
+def _beyond(number: exp.Expr, whole: exp.Expr) -> exp.Expr:
+    """The integer, where it is so large that DOUBLE skips some."""
+    is_big = exp.GTE(this=call("abs", number.copy()), expression=exp.Literal.number(EXACT))
+    return exp.Case(ifs=[exp.If(this=is_big, true=whole)])
 
 
 def named(name: str, value: exp.Expr) -> exp.PropertyEQ:
     return exp.PropertyEQ(this=exp.to_identifier(name), expression=value)
+
+
+def variant(value: exp.Expr, kind: Kind) -> exp.Expr:
+    """The VARIANT of a value of that kind's own type."""
+    return cast(cast(value, _NATIVE[kind], strict=True), exp.DType.VARIANT, strict=True)
 
 
 def boxed(value: exp.Expr) -> exp.Expr:

@@ -17,6 +17,7 @@ from novamesh.sql.columns import UNALIGNED, Columns, add, renamed, united
 from novamesh.sql.hoist import SOURCE, is_events
 from novamesh.sql.paths import Casts, Kind, boxed, call, stepped, unboxed
 from novamesh.sql.scope import Scope
+from novamesh.sql.types import NO_TYPES, PathTypes, Relied
 
 _KINDS: Final = {"VARCHAR": Kind.TEXT, "TIMESTAMP": Kind.TIME, "VARIANT": Kind.DOCUMENT, "BIGINT": Kind.NUMBER}
 _TABLES: Final[dict[str, Columns]] = {
@@ -26,9 +27,11 @@ _TABLES: Final[dict[str, Columns]] = {
 _SETS: Final = (exp.Cube, exp.Rollup, exp.GroupingSets)
 
 
-def apply(query: exp.Expr, *, careful: bool = False) -> None:
-    """Rewrite the paths in a checked tree whose tables have their schema."""
-    _Query(Casts(careful=careful), {}, None).run(query)
+def apply(query: exp.Expr, *, careful: bool = False, types: PathTypes = NO_TYPES) -> dict[str, str]:
+    """Rewrite the paths in a checked tree whose tables have their schema; of which paths which types were relied on."""
+    relied = Relied(types)
+    _Query(Casts(careful=careful), relied, {}, None).run(query)
+    return relied.types
 
 
 class _Query(Scope):
@@ -36,8 +39,8 @@ class _Query(Scope):
 
     handlers = CALLS_AND_OPERATORS
 
-    def __init__(self, casts: Casts, ctes: dict[str, Columns], outer: "_Query | None") -> None:
-        super().__init__(casts, outer)
+    def __init__(self, casts: Casts, relied: Relied, ctes: dict[str, Columns], outer: "_Query | None") -> None:
+        super().__init__(casts, relied, outer)
         self.ctes = ctes
         self.grouped: set[tuple[str, ...]] = set()
         self.keys_only = False
@@ -57,7 +60,7 @@ class _Query(Scope):
         return self.select(query)
 
     def inner(self, query: exp.Expr) -> Columns:
-        return _Query(self.casts, dict(self.ctes), self).run(query)
+        return _Query(self.casts, self.relied, dict(self.ctes), self).run(query)
 
     def with_queries(self, query: exp.Expr) -> None:
         with_ = query.args.get("with_")
@@ -67,7 +70,7 @@ class _Query(Scope):
             name = cte.alias.lower()
             if with_.args.get("recursive") and isinstance(cte.this, exp.SetOperation):
                 left = cte.this.this
-                known = _Query(self.casts, dict(self.ctes), self).run(left.copy())
+                known = _Query(self.casts, self.relied, dict(self.ctes), self).run(left.copy())
                 self.ctes[name] = renamed(known, cte.args.get("alias"))
             self.ctes[name] = renamed(self.inner(cte.this), cte.args.get("alias"))
 
@@ -157,7 +160,7 @@ class _Query(Scope):
         columns = self.source_columns(source.this if isinstance(source, exp.Lateral) else source)
         alias = source.args.get("alias")
         self.sources[source.alias_or_name.lower() or f"?{len(self.sources)}"] = renamed(columns, alias)
-        if is_events(source):
+        if is_events(source) and not (alias is not None and alias.args.get("columns")):
             source.meta[SOURCE] = self.tables[source.alias_or_name.lower()] = str(id(source))
         for join in source.args.get("joins") or []:
             self.source(join.this)
@@ -261,10 +264,10 @@ class _Query(Scope):
         kind = self.kind_of(path)
         if kind.is_variant:
             self.note_group(path)
-            key.replace(self.casts.key(path, kind))
+            key.replace(self.casts.group_key(path, kind))
             return
         found, kind = self.probe(path)
-        form = self.casts.key(found, kind) if kind.is_variant else found
+        form = self.casts.group_key(found, kind) if kind.is_variant else found
         if any(self.kind_of(part).is_variant for part in path.walk()):  # the same wherever it stands
             self.computed.append((path.copy(), form, Kind.TEXT if kind.is_variant else kind))
             key.replace(form.copy())
@@ -287,7 +290,7 @@ class _Query(Scope):
         for key in list(on.expressions) if on is not None else []:
             found, kind = self.probe(self.referenced(select, key))
             if kind.is_variant:
-                key.replace(self.casts.key(found, kind))
+                key.replace(self.casts.group_key(found, kind))
             else:
                 self.visit(key)
 
@@ -302,21 +305,22 @@ class _Query(Scope):
         values = [(value, value.meta["kind"]) for value in (item.unalias() for item in select.expressions)]
         if any(kind.is_variant for _, kind in values):
             keys = [
-                self.casts.key(value, kind) if kind.is_variant else value.copy()
+                self.casts.group_key(value, kind) if kind.is_variant else value.copy()
                 for value, kind in values
                 if value.find(exp.Column, exp.Anonymous) is not None  # a constant makes no row distinct
             ]
             distinct.set("on", exp.Tuple(expressions=keys))
+            for value, kind in values:
+                if (shown := self.casts.shown(value, kind)) is not None:
+                    value.replace(shown)
 
     def order(self, order: exp.Expr | None, select: exp.Expr | None = None) -> None:
         if order is None:
             return
         if select is not None and len(order.expressions) == 1 and order.expressions[0].this.name.upper() == "ALL":
             self.order_by_all(order, select)
-        terms: list[exp.Expr] = []
         for ordered in order.expressions:
-            terms += self.ordered(ordered, select)
-        order.set("expressions", terms)
+            self.ordered(ordered, select)
 
     def order_by_all(self, order: exp.Expr, select: exp.Expr) -> None:
         variant = any(item.unalias().meta.get("kind", Kind.OTHER).is_variant for item in select.expressions)
@@ -330,20 +334,11 @@ class _Query(Scope):
         args = {name: order.expressions[0].args.get(name) for name in ("desc", "nulls_first")}
         order.set("expressions", [exp.Ordered(this=exp.Literal.number(place), **args) for place in places])
 
-    def ordered(self, ordered: exp.Expr, select: exp.Expr | None) -> list[exp.Expr]:
-        """One term of ORDER BY: for a path, NULL or not, then its number, then its text."""
-        path = ordered.this
-        kind = self.order_kind(path, select)
-        if not kind.is_variant:
-            return [ordered]
-        path = self.shown(ordered.this, select)
-        desc, nulls_first = bool(ordered.args.get("desc")), bool(ordered.args.get("nulls_first"))
-        missing = exp.Paren(this=exp.Is(this=path.copy(), expression=exp.Null()))
-        return [
-            exp.Ordered(this=missing, desc=nulls_first, nulls_first=False),
-            exp.Ordered(this=self.casts.number(path), desc=desc, nulls_first=desc),
-            exp.Ordered(this=self.casts.text(path, kind), desc=desc, nulls_first=False),
-        ]
+    def ordered(self, ordered: exp.Expr, select: exp.Expr | None) -> None:
+        """One term of ORDER BY."""
+        kind = self.order_kind(ordered.this, select)
+        if kind.is_variant:
+            ordered.set("this", self.casts.order(self.shown(ordered.this, select), kind))
 
     def order_kind(self, key: exp.Expr, select: exp.Expr | None) -> Kind:
         """The kind of a term; in ORDER BY an alias comes before an input column."""
@@ -375,13 +370,20 @@ class _Query(Scope):
 
     def path(self, node: exp.Expr, kind: Kind) -> Kind:
         node = self.plain(node)
+        kind = self.kind_of(node)
         if self.aggregates or not self.is_grouped(node):
+            return kind
+        if self.is_key(node) and (shown := self.casts.shown(node, kind)) is not None:
+            node.replace(shown)
             return kind
         if self.keys_only:
             node.replace(self.casts.key(node, kind))
             return Kind.TEXT
         node.replace(unboxed(call("any_value", boxed(node.copy()))))
         return Kind.PATH
+
+    def is_key(self, node: exp.Expr) -> bool:
+        return self.identity(node) in self.grouped
 
     def is_grouped(self, node: exp.Expr) -> bool:
         """Whether the query groups by this path, or by one it is a part of."""

@@ -6,6 +6,7 @@ from novamesh.sql.calls import Calls
 from novamesh.sql.columns import Columns
 from novamesh.sql.hoist import QUALIFIED, SOURCE
 from novamesh.sql.paths import Casts, Kind, is_step
+from novamesh.sql.types import Relied
 
 
 class Scope(Calls):
@@ -15,8 +16,9 @@ class Scope(Calls):
     ``items`` the aliases of its own result.
     """
 
-    def __init__(self, casts: Casts, outer: "Scope | None") -> None:
+    def __init__(self, casts: Casts, relied: Relied, outer: "Scope | None") -> None:
         super().__init__(casts)
+        self.relied = relied
         self.outer = outer
         self.sources: dict[str, Columns] = {}
         self.tables: dict[str, str] = {}
@@ -73,17 +75,30 @@ class Scope(Calls):
             kind = self.column(node)[1]
             if kind.is_variant:
                 self.mark(node)
-            return kind
+            return self.known(node, kind)
         if isinstance(node, exp.Identifier):  # in the body of a lambda a parameter is no column
             return self.parameter(node.name.lower()) or Kind.OTHER
         if isinstance(node, exp.Paren):
             return self.kind_of(node.this)
         if isinstance(node, exp.Dot) or is_step(node):
-            return Kind.PATH if self.kind_of(node.this).is_variant else Kind.OTHER
+            return self.known(node, Kind.PATH) if self.kind_of(node.this).is_variant else Kind.OTHER
         if isinstance(node, exp.JSONExtract) and not isinstance(node, exp.JSONExtractScalar):
             steps = isinstance(node.expression, exp.Literal)
             return Kind.PATH if steps and self.kind_of(node.this).is_variant else Kind.OTHER
         return Kind.OTHER
+
+    def known(self, node: exp.Expr, kind: Kind) -> Kind:
+        """The kind of a path by what is known of its values."""
+        steps = self.steps(node) if kind == Kind.PATH else []
+        return self.relied.kind(steps) if steps else kind
+
+    def steps(self, node: exp.Expr) -> list[str]:
+        """The column of a path over the table of events and the keys below; nothing if it steps into a list."""
+        if isinstance(node, exp.Column):
+            return self.column(node)[0][1:] if SOURCE in node.meta else []
+        key = node.expression if isinstance(node, exp.Dot) else node.expressions[0] if is_step(node) else None
+        below = self.steps(node.this) if isinstance(key, exp.Identifier) or (key is not None and key.is_string) else []
+        return [*below, key.name] if below and key is not None else []
 
     def identity(self, node: exp.Expr) -> tuple[str, ...]:
         """The same for two spellings of one path: ``properties.page``, ``e.properties['page']``."""

@@ -3,7 +3,7 @@
 import itertools
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import duckdb
@@ -33,12 +33,18 @@ class Answer:
     """Runs one query and sends its rows. A failure after the first rows is told in the stream."""
 
     def __init__(
-        self, cursor: duckdb.DuckDBPyConnection, reader: Reader, request: QueryRequest, most_bytes: int
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        reader: Reader,
+        request: QueryRequest,
+        most_bytes: int,
+        verify: Callable[[QueryRequest], None],
     ) -> None:
         self._cursor = cursor
         self._reader = reader
         self._request = request
         self._most_bytes = most_bytes
+        self._verify = verify
         self._started = time.perf_counter()
         self._encoder: ResultEncoder | None = None
         self._rows = self._bytes = 0
@@ -54,6 +60,7 @@ class Answer:
 
     def send(self) -> None:
         """Run the query and send the answer, whole. Raises ``duckdb.Error`` and :class:`QueryTooLarge`."""
+        self._cursor.begin()
         sql, parameters = self._inspected()
         encoder = encoder_for(self._request.format)(*self._described(sql, parameters))
         chunks = self._wanted_rows(encoder.chunks(self._cursor, sql, parameters))
@@ -109,6 +116,7 @@ class Answer:
     def _described(self, sql: str, parameters: dict[str, Any]) -> tuple[list[str], list[str]]:
         """The names and the types of a query's columns."""
         rows = self._cursor.execute("DESCRIBE " + sql, parameters).fetchall()
+        self._verify(self._request)  # now that the events that the transaction sees are fixed
         return [self._request.names.get(row[0], row[0]) for row in rows], [row[1] for row in rows]
 
 

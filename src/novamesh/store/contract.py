@@ -8,9 +8,9 @@ store answers with messages, 5 bytes of header and a body::
     5  n  body
 
 To a :class:`QueryRequest`: a head as soon as the first rows are there, data (bytes of the
-response as the client gets it), then an end; or an error, at any time. To a
-:class:`StatusRequest`: one data message that holds a :class:`StoreStatus`, then an end; to an
-:class:`ExtentRequest` likewise an :class:`ExtentAnswer`. An edge that closes its connection cancels the query.
+response as the client gets it), then an end; or an error, at any time. To the other requests: one data message with a
+:class:`StoreStatus`, an :class:`ExtentAnswer` or a :class:`TypesAnswer`, then an end. An edge that closes its
+connection cancels the query.
 """
 
 import struct
@@ -40,7 +40,8 @@ class QueryRequest(msgspec.Struct, frozen=True, tag="query"):
     """A checked query: ``sql`` is what the guard generated, ``names`` what its columns are called.
 
     ``wanted`` of it are its ``rows``, its ``description`` or its ``plan``. Without a ``limit`` it is an export:
-    all rows, at the speed of the reader. ``skip`` are rows at its start that the reader has already.
+    all rows, at the speed of the reader. ``skip`` are rows at its start that the reader has already. ``relied`` are the
+    types of paths that the SQL was made for (see :class:`TypesAnswer`); with others it must not run.
     """
 
     space: str
@@ -51,6 +52,7 @@ class QueryRequest(msgspec.Struct, frozen=True, tag="query"):
     wanted: str = "rows"
     parameters: dict[str, Any] = {}
     skip: int = 0
+    relied: dict[str, str] = {}
 
 
 class StatusRequest(msgspec.Struct, frozen=True, tag="status"):
@@ -70,13 +72,38 @@ class ExtentAnswer(msgspec.Struct, frozen=True):
     plain: int
 
 
-Request = QueryRequest | StatusRequest | ExtentRequest
+class TypesRequest(msgspec.Struct, frozen=True, tag="types"):
+    """Of which types are the values of a space's property paths?"""
+
+    space: str
 
 
-class CareNeeded(Exception):
-    """The query meets values that its SQL cannot cast; the careful form of it can (see ``sql.guard.check``)."""
+class TypesAnswer(msgspec.Struct, frozen=True):
+    """For each path (``properties.cart.total``) all JSON types its values have had, as ``json_type`` names them, sorted
+    and with commas between them. Paths of which that is not known are left out."""
+
+    types: dict[str, str]
+
+
+Request = QueryRequest | StatusRequest | ExtentRequest | TypesRequest
+
+
+class OtherSqlNeeded(Exception):
+    """The query cannot run as it is, but in another form that ``sql.guard.check`` can give it."""
+
+    code: str
+
+
+class CareNeeded(OtherSqlNeeded):
+    """The query meets values that its SQL cannot cast; the careful form of it can."""
 
     code = "care_needed"
+
+
+class TypesChanged(OtherSqlNeeded):
+    """There are values of other types than the SQL was made for."""
+
+    code = "types_changed"
 
 
 class StoreStatus(msgspec.Struct, frozen=True):
@@ -113,14 +140,15 @@ def message(kind: bytes, body: bytes = b"") -> bytes:
     return MESSAGE.pack(kind, len(body)) + body
 
 
-def error_message(error: RequestError | CareNeeded) -> bytes:
+def error_message(error: RequestError | OtherSqlNeeded) -> bytes:
     """One error message."""
     return message(ERROR, msgspec.json.encode(StoreError(error.code, str(error))))
 
 
-def decode_error(body: bytes) -> RequestError | CareNeeded:
+def decode_error(body: bytes) -> RequestError | OtherSqlNeeded:
     """The error a store reported."""
     error = msgspec.json.decode(body, type=StoreError)
-    if error.code == CareNeeded.code:
-        return CareNeeded()
+    for other in (CareNeeded, TypesChanged):
+        if error.code == other.code:
+            return other()
     return by_code().get(error.code, InternalError)(error.message)

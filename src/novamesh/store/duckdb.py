@@ -128,7 +128,20 @@ class Database:
             return
         with self._spaces_lock, self._connection.cursor() as cursor:
             cursor.execute(SPACE.format(schema=schema_for(space)))
+            rows = cursor.execute("SELECT path, types FROM novamesh.paths WHERE space = ?", [space]).fetchall()
+            known = {path: frozenset(types.split(",")) - {""} if types is not None else None for path, types in rows}
+            self._budgets[space] = PathBudget(known, self._max_paths)
             self._spaces.add(space)
+
+    def path_types(self, space: str) -> dict[str, str]:
+        """Of which JSON types the values of each path have been, for the paths of which that is known."""
+        self.ensure_space(space)
+        return self._budgets[space].all_types()
+
+    def holds(self, space: str, relied: dict[str, str]) -> bool:
+        """Whether these are the types of these paths. For the events a cursor sees if it has its snapshot already."""
+        budget = self._budgets[space]
+        return all(budget.types(path) == types for path, types in relied.items())
 
     def positions(self) -> dict[str, Position]:
         """How far each segment is loaded, by file name."""
@@ -262,10 +275,15 @@ class Database:
     def _insert(self, space: str, schema: str, units: list[Unit]) -> int:
         self._stage(units)
         self._drop_seen_events(schema)
-        budget = self._budget(space)
+        budget = self._budgets[space]
         plain = plain_condition(self._writer, "staged", budget)
-        if budget.admitted:
-            self._writer.executemany("INSERT INTO novamesh.paths VALUES (?, ?)", [(space, p) for p in budget.admitted])
+        if changed := budget.changed:
+            self._writer.execute(
+                "DELETE FROM novamesh.paths WHERE space = ? AND list_contains(?::VARCHAR[], path)", [space, [*changed]]
+            )
+            self._writer.executemany(
+                "INSERT INTO novamesh.paths VALUES (?, ?, ?)", [(space, *change) for change in changed.items()]
+            )
         condition, parameters = plain or ("false", [])
         stored = 0
         shredded = _COLUMNS.format("properties::VARIANT", "context::VARIANT")
@@ -315,12 +333,6 @@ class Database:
         self._writer.execute(
             f'INSERT INTO "{schema}".seen SELECT {_KEY}, received_at FROM staged WHERE client_id IS NOT NULL'
         )
-
-    def _budget(self, space: str) -> PathBudget:
-        if space not in self._budgets:
-            rows = self._writer.execute("SELECT path FROM novamesh.paths WHERE space = ?", [space]).fetchall()
-            self._budgets[space] = PathBudget((path for (path,) in rows), self._max_paths)
-        return self._budgets[space]
 
     def _quarantine(self, schema: str, faults: list[Fault]) -> None:
         now = datetime.now(UTC).replace(tzinfo=None)

@@ -12,6 +12,8 @@ MIGRATIONS = (
         space VARCHAR PRIMARY KEY, stored BIGINT NOT NULL, duplicates BIGINT NOT NULL, quarantined BIGINT NOT NULL);
     CREATE TABLE novamesh.paths (space VARCHAR NOT NULL, path VARCHAR NOT NULL);
     """,
+    # NULL: of paths that are older than this migration it is not known.
+    "ALTER TABLE novamesh.paths ADD COLUMN types VARCHAR",
 )
 
 # What each space (a project's live or test events) has in a schema of its own.

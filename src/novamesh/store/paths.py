@@ -1,11 +1,12 @@
-"""Which property paths a space keeps in columns of their own: the first so many it has seen.
+"""Which property paths a space keeps in columns of their own, the first so many it has seen, and of which JSON types
+their values have been.
 
 Every event is looked at in DuckDB. Objects without nested objects, the most, are judged by
-``json_keys``; the others by ``json_structure``, whose text (one for each shape of event) is
+``json_keys`` and ``json_type``; the others by ``json_structure``, whose text (one for each shape of event) is
 taken apart here once and remembered.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -24,53 +25,90 @@ _SHAPE = f"CASE WHEN {_NESTED} THEN json_structure({{0}})::VARCHAR END"
 SHAPES = ", ".join(f"{_SHAPE.format(column)} AS {column}_shape" for column in ("properties", "context"))
 _COLUMNS = ("properties", "context")
 
+Types = frozenset[str]
+"""JSON types as ``json_type`` names them, without NULL: a value that is null says nothing of the others."""
 
-def paths_of(column: str, shape: str) -> frozenset[str]:
-    """All paths of a structure as ``json_structure`` gives it: ``properties.cart.total``."""
-    return _remembered(column, shape) if len(shape) <= _SHAPE_CHARACTERS else frozenset(_walk(column, shape))
+
+def paths_of(column: str, shape: str) -> Mapping[str, Types]:
+    """All paths of a structure as ``json_structure`` gives it (``properties.cart.total``), and their types."""
+    return _remembered(column, shape) if len(shape) <= _SHAPE_CHARACTERS else _taken_apart(column, shape)
 
 
 @lru_cache(_SHAPES)
-def _remembered(column: str, shape: str) -> frozenset[str]:
-    return frozenset(_walk(column, shape))
+def _remembered(column: str, shape: str) -> Mapping[str, Types]:
+    return _taken_apart(column, shape)
 
 
-def _walk(column: str, shape: str) -> Iterator[str]:
+def _taken_apart(column: str, shape: str) -> Mapping[str, Types]:
+    found: dict[str, Types] = {}
+    for path, kind in _walk(column, shape):
+        found[path] = found.get(path, _NONE) | _types(kind)
+    return found
+
+
+def _walk(column: str, shape: str) -> Iterator[tuple[str, str]]:
     stack: list[tuple[str, Any]] = [(column, msgspec.json.decode(shape))]
     while stack:
         path, node = stack.pop()
         if isinstance(node, dict):
             for key, child in node.items():
-                yield f"{path}.{key}"
+                kind = "OBJECT" if isinstance(child, dict) else "ARRAY" if isinstance(child, list) else child
+                yield f"{path}.{key}", kind
                 stack.append((f"{path}.{key}", child))
         elif isinstance(node, list):
             stack += [(f"{path}[]", child) for child in node]
 
 
+_NONE: Types = frozenset()
+
+
+@lru_cache(64)
+def _types(kind: str) -> Types:
+    return frozenset({kind}) if kind != "NULL" else _NONE
+
+
 class PathBudget:
-    """The paths of one space. ``admitted`` are new since the last ``commit``."""
+    """The paths of one space and their types. ``changed`` are those that are new since the last ``commit``.
 
-    def __init__(self, known: Iterable[str], size: int) -> None:
-        self._known = set(known)
+    The loader changes it before it commits events, and queries read it from threads of their own: what a query relies
+    on holds for all events it sees.
+    """
+
+    def __init__(self, known: Mapping[str, Types | None], size: int) -> None:
+        self._known = dict(known)
         self._size = size
-        self.admitted: list[str] = []
+        self._before: dict[str, Types | None] = {}
+        self._admitted: set[str] = set()
 
-    def admit(self, paths: Iterable[str]) -> bool:
-        """Make room for these paths, as far as there is room. False if some have none."""
+    @property
+    def changed(self) -> dict[str, str]:
+        """The paths whose types are not in the database yet, and these."""
+        return {path: self.types(path) for path in [*self._admitted, *self._before]}
+
+    def types(self, path: str) -> str:
+        """A path's types as one text, empty where they are not known."""
+        return ",".join(sorted(self._known.get(path) or ()))
+
+    def all_types(self) -> dict[str, str]:
+        """The types of all paths where they are known."""
+        return {path: ",".join(sorted(types)) for path, types in self._known.copy().items() if types}
+
+    def admit(self, paths: Mapping[str, Types]) -> bool:
+        """Note these paths and their types, as far as there is room. False if some have none."""
         fits = True
-        for path in paths:
+        for path, types in paths.items():
+            known = self._known.get(path, _NONE)
             if path in self._known:
-                continue
-            if len(self._known) < self._size:
-                self._known.add(path)
-                self.admitted.append(path)
+                if known is not None and not types <= known:
+                    if path not in self._admitted:
+                        self._before.setdefault(path, known)
+                    self._known[path] = known | types
+            elif len(self._known) < self._size:
+                self._known[path] = types
+                self._admitted.add(path)
             else:
                 fits = False
         return fits
-
-    def knows(self, paths: frozenset[str]) -> bool:
-        """Whether all of these have a place."""
-        return paths <= self._known
 
     def keys(self, column: str) -> list[str]:
         """Known first-level keys of a column."""
@@ -78,13 +116,16 @@ class PathBudget:
         return [path[len(prefix) :] for path in self._known if path.startswith(prefix)]
 
     def roll_back(self) -> None:
-        """Forget what was admitted since the last commit."""
-        self._known.difference_update(self.admitted)
-        self.admitted.clear()
+        """Forget what has changed since the last commit."""
+        for path in self._admitted:
+            del self._known[path]
+        self._known.update(self._before)
+        self.commit()
 
     def commit(self) -> None:
-        """What was admitted is in the database now."""
-        self.admitted.clear()
+        """What has changed is in the database now."""
+        self._admitted.clear()
+        self._before.clear()
 
 
 def plain_condition(cursor: duckdb.DuckDBPyConnection, table: str, budget: PathBudget) -> tuple[str, list[Any]] | None:
@@ -95,19 +136,24 @@ def plain_condition(cursor: duckdb.DuckDBPyConnection, table: str, budget: PathB
     conditions: list[str] = []
     parameters: list[Any] = []
     for column in _COLUMNS:
-        flat = cursor.execute(
-            f"SELECT DISTINCT unnest(json_keys({column})) FROM {table} WHERE {column}_shape IS NULL"
-        ).fetchall()
-        if not budget.admit(sorted(f"{column}.{key}" for (key,) in flat)):
+        if not budget.admit(_flat_paths(cursor, table, column)):
             conditions.append(f"({column}_shape IS NULL AND NOT list_has_all(?::VARCHAR[], json_keys({column})))")
             parameters.append(budget.keys(column))
         shapes = [row[0] for row in cursor.execute(f"SELECT DISTINCT {column}_shape FROM {table}").fetchall() if row[0]]
-        if unfit := [shape for shape in sorted(shapes) if not _admit_shape(budget, column, shape)]:
+        if unfit := [shape for shape in sorted(shapes) if not budget.admit(paths_of(column, shape))]:
             conditions.append(f"list_contains(?::VARCHAR[], {column}_shape)")
             parameters.append(unfit)
     return (" OR ".join(conditions), parameters) if conditions else None
 
 
-def _admit_shape(budget: PathBudget, column: str, shape: str) -> bool:
-    paths = paths_of(column, shape)
-    return budget.knows(paths) or budget.admit(sorted(paths))
+def _flat_paths(cursor: duckdb.DuckDBPyConnection, table: str, column: str) -> dict[str, Types]:
+    """The paths of the rows without nested objects."""
+    rows = cursor.execute(
+        f"SELECT DISTINCT json_keys({column}), json_type({column}, '$.*') FROM {table} WHERE {column}_shape IS NULL"
+    ).fetchall()
+    found: dict[str, Types] = {}
+    for keys, types in rows:
+        for key, kind in zip(keys or (), types or (), strict=True):
+            path = f"{column}.{key}"
+            found[path] = found.get(path, _NONE) | _types(kind)
+    return dict(sorted(found.items()))

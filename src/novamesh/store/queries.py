@@ -20,12 +20,16 @@ from novamesh.store.contract import (
     DATA,
     END,
     REQUEST_LIMIT,
-    CareNeeded,
     ExtentAnswer,
+    ExtentRequest,
+    OtherSqlNeeded,
     QueryRequest,
     Request,
     StatusRequest,
     StoreStatus,
+    TypesAnswer,
+    TypesChanged,
+    TypesRequest,
     error_message,
     message,
 )
@@ -181,9 +185,8 @@ class QueryServer:
                 if isinstance(request, QueryRequest):
                     self._query(client, request)
                 else:
-                    told = self._status() if isinstance(request, StatusRequest) else self._extent(request.space)
-                    client.sendall(message(DATA, msgspec.json.encode(told)) + message(END))
-            except (RequestError, CareNeeded) as error:
+                    client.sendall(message(DATA, msgspec.json.encode(self._told(request))) + message(END))
+            except (RequestError, OtherSqlNeeded) as error:
                 client.sendall(error_message(error))
             except (OSError, ClientGone):
                 raise
@@ -191,9 +194,13 @@ class QueryServer:
                 log.exception("a request to the store failed")
                 client.sendall(error_message(InternalError("The query failed inside the node; its log says why.")))
 
-    def _extent(self, space: str) -> ExtentAnswer:
-        self._database.ensure_space(space)
-        return ExtentAnswer(*self._database.extent(space))
+    def _told(self, request: StatusRequest | ExtentRequest | TypesRequest) -> StoreStatus | ExtentAnswer | TypesAnswer:
+        if isinstance(request, StatusRequest):
+            return self._status()
+        if isinstance(request, TypesRequest):
+            return TypesAnswer(self._database.path_types(request.space))
+        self._database.ensure_space(request.space)
+        return ExtentAnswer(*self._database.extent(request.space))
 
     def _query(self, client: socket.socket, request: QueryRequest) -> None:
         export = request.limit is None
@@ -205,7 +212,7 @@ class QueryServer:
         try:
             with self._database.cursor() as cursor:
                 running = Running(cursor, client, time.monotonic() + time_limit_s)
-                answer = Answer(cursor, _Reader(running, export), request, limits.result_bytes)
+                answer = Answer(cursor, _Reader(running, export), request, limits.result_bytes, self._verify)
                 with self._watchdog.watch(running):
                     try:
                         self._database.ensure_space(request.space)
@@ -216,6 +223,10 @@ class QueryServer:
                         answer.fail(error)
         finally:
             slots.release()
+
+    def _verify(self, request: QueryRequest) -> None:
+        if not self._database.holds(request.space, request.relied):
+            raise TypesChanged
 
 
 class _Reader:
