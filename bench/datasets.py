@@ -16,7 +16,7 @@ from bench.events import BATCH_SIZE, BROWSERS, COUNTRIES, EVENT_NAMES, PAGES
 from novamesh.config import Config
 from novamesh.store.contract import schema_for
 from novamesh.store.duckdb import FILE_NAME, Database
-from novamesh.store.paths import paths_of
+from novamesh.store.paths import PathBudget, paths_of
 
 SEED = 7
 WEB_EVENTS, SOCIAL_EVENTS = 5_000_000, 1_000_000
@@ -94,12 +94,12 @@ def _fill(cursor: duckdb.DuckDBPyConnection, space: str, count: int) -> None:
 
 def _note(cursor: duckdb.DuckDBPyConnection, space: str, table: str, count: int) -> None:
     """What the loader keeps besides the events, so that the node finds its books in order."""
-    # Every shape comes up among the first rows: the rarest is one in hundreds.
-    shapes = cursor.execute(
-        f"SELECT DISTINCT json_structure(properties::JSON)::VARCHAR FROM (SELECT properties FROM {table} LIMIT 50_000)"
-    ).fetchall()
-    paths = sorted({path for (shape,) in shapes for path in paths_of("properties", shape)})
-    cursor.executemany("INSERT INTO novamesh.paths VALUES (?, ?)", [(space, path) for path in paths])
+    shapes = cursor.execute(f"SELECT DISTINCT json_structure(properties::JSON)::VARCHAR FROM {table}").fetchall()
+    budget = PathBudget({}, Config().max_shredded_paths)
+    for (shape,) in shapes:
+        budget.admit(paths_of("properties", shape))
+    rows = [(space, path, types) for path, types in sorted(budget.all_types().items())]
+    cursor.executemany("INSERT INTO novamesh.paths VALUES (?, ?, ?)", rows)
     cursor.execute("INSERT INTO novamesh.counters VALUES (?, ?, 0, 0)", [space, count])
 
 

@@ -241,31 +241,3 @@ def test_an_error_midway_cuts_the_answer(node: RunningNode, form: str) -> None:
 def test_data_dir_is_not_touched(filled: RunningNode) -> None:
     scratch = Path(filled.data_dir) / "store" / "tmp"
     assert list(scratch.iterdir()) == []
-
-
-def test_answers_stay_right_when_values_of_another_type_come(tmp_path: Path) -> None:
-    """The SQL that runs is made for the types there have been, so each batch here makes it anew."""
-    groups = "SELECT properties.k AS k, count() FROM events WHERE event = 'k' GROUP BY k ORDER BY k"
-    totals = "SELECT sum(properties.k), max(properties.k), count(DISTINCT properties.k) FROM events WHERE event = 'k'"
-    with running_node(tmp_path / "data") as node:
-        node.settle()
-        for values, shown, summed in (
-            ([2, 10, 2], [[2, 2], [10, 1]], [14.0, 10, 2]),
-            ([None], [[2, 2], [10, 1], [None, 1]], [14.0, 10, 2]),
-            ([-3, 2.0], [[-3, 1], [2, 3], [10, 1], [None, 1]], [13.0, 10, 3]),
-            (["10", "x"], [[-3, 1], [2, 3], [10, 2], ["x", 1], [None, 1]], [23.0, "x", 4]),
-            ([{"deep": 1}], None, [23.0, None, 5]),
-        ):
-            node.send([{"event": "k", "properties": {"k": value}} for value in values])
-            node.settle()
-            if shown is not None:
-                assert [[_number(key), count] for key, count in node.rows(groups)] == shown
-            total = node.rows(totals)[0]
-            assert total[0] == summed[0]
-            assert total[2] == summed[2]
-            assert summed[1] is None or total[1] == summed[1]
-
-
-def _number(value: Any) -> Any:
-    """A group shows one of the values that were sent: 10 or "10"."""
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
