@@ -14,7 +14,7 @@ from sqlglot import exp
 
 from novamesh.sql.calls import has_aggregate
 from novamesh.sql.names import VARIANTS, column_name
-from novamesh.sql.paths import cast, is_step
+from novamesh.sql.paths import call, cast, is_step
 
 SOURCE: Final = "source"
 """In the meta of a table of events and of every column that is one of its VARIANTs: which table it is."""
@@ -24,6 +24,7 @@ QUALIFIED: Final = "qualified"
 
 SHREDDED, PLAIN = "events_shredded", "events_plain"
 _PREFIX: Final = "__nm_p"
+_COUNT: Final = "__nm_n"
 # What gives rows that are no single events, or an order of its own.
 _CLAUSES: Final = "with_ joins laterals group having qualify windows distinct order limit offset".split()
 
@@ -41,6 +42,12 @@ def apply(query: exp.Expr, extent: Extent | None = None) -> None:
     for table in list(query.find_all(exp.Table)):
         select = table.parent_select
         if not is_events(table) or select is None:
+            continue
+        if extent is None and (counts := _counts_only(table, select)):
+            table.replace(_counted(table))
+            for count in counts:
+                total = call("sum", exp.column(_quoted(_COUNT)))
+                count.replace(cast(total, exp.DType.BIGINT, strict=True))
             continue
         paths = {} if _is_fixed(table, select) else _paths(select, table.meta.get(SOURCE))
         columns: dict[str, exp.Expr] = {}
@@ -67,9 +74,39 @@ def gives_events_in_order(query: exp.Expr) -> bool:
         return False
     if not is_events(from_.this) or any(from_.this.args.get(name) for name in ("joins", "sample", "pivots")):
         return False
-    if any(call.name.lower() == "unnest" for call in query.find_all(exp.Anonymous)):
+    if any(node.name.lower() == "unnest" for node in query.find_all(exp.Anonymous)):
         return False
     return not any(has_aggregate(item) or item.find(exp.Window, exp.Subquery) for item in query.expressions)
+
+
+def _counts_only(table: exp.Table, select: exp.Expr) -> list[exp.Expr]:
+    """The ``count(*)`` of a query that asks for nothing else; none otherwise."""
+    if any(select.args.get(clause) for clause in ("where", *_CLAUSES)) or select.find(exp.Window, exp.Filter):
+        return []
+    if any(table.args.get(name) for name in ("joins", "sample", "pivots")) or select.find(exp.Column, exp.Subquery):
+        return []
+    counts: list[exp.Expr] = [node for node in select.find_all(exp.Anonymous) if has_aggregate(node)]
+    stars = [item for item in select.find_all(exp.Star) if not isinstance(item.parent, exp.Anonymous)]
+    return counts if not stars and all(_is_count(node) for node in counts) else []
+
+
+def _is_count(node: exp.Expr) -> bool:
+    arguments = node.expressions
+    name = node.name.lower()
+    return name == "count" and (not arguments or (len(arguments) == 1 and type(arguments[0]) is exp.Star))
+
+
+def _counted(table: exp.Table) -> exp.Subquery:
+    """How many rows each table has, which DuckDB knows; through the view it reads them (5 M: 40 ms, and so 0.5)."""
+    counts = [
+        exp.Select(
+            expressions=[exp.Alias(this=call("count", exp.Star()), alias=_quoted(_COUNT))],
+            from_=exp.From(this=_table(name, table)),
+        )
+        for name in (SHREDDED, PLAIN)
+    ]
+    both = exp.Union(this=counts[0], expression=counts[1], distinct=False)
+    return exp.Subquery(this=both, alias=exp.TableAlias(this=_quoted(table.alias_or_name)))
 
 
 def _is_fixed(table: exp.Table, select: exp.Expr) -> bool:

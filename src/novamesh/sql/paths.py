@@ -46,6 +46,7 @@ class Kind(enum.Enum):
     TEXT = enum.auto()
     TEXTS = enum.auto()  # a path
     TIME = enum.auto()
+    WORDS = enum.auto()  # a path of which no value has been a number
 
     @property
     def is_variant(self) -> bool:
@@ -64,7 +65,7 @@ _NATIVE: Final = {
     Kind.INTEGERS: exp.DType.INT128,
     Kind.TEXTS: exp.DType.TEXT,
 }
-_VARIANTS: Final = frozenset({Kind.DOCUMENT, Kind.NUMBERS, Kind.PATH, *_NATIVE})
+_VARIANTS: Final = frozenset({Kind.DOCUMENT, Kind.NUMBERS, Kind.PATH, Kind.WORDS, *_NATIVE})
 NATIVE_TYPES: Final = frozenset(_NATIVE.values())
 
 EXACT: Final = 2**53
@@ -146,7 +147,7 @@ class Casts:
     def text(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
         if kind == Kind.DOCUMENT:
             return cast(self.json(path), exp.DType.TEXT, strict=True)
-        if self.careful and kind == Kind.PATH:
+        if self.careful and kind in (Kind.PATH, Kind.WORDS):
             return call("json_extract_string", self.json(path), exp.Literal.string("$"))
         return cast(path.copy(), exp.DType.TEXT, strict=True)
 
@@ -195,7 +196,7 @@ class Casts:
     def key(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
         """Text that is the same for equal values: the number 1.0 is 1, and 1e16 is 10000000000000000."""
         text = self.text(path, kind)
-        if kind in (Kind.BOOLS, Kind.COUNTS, Kind.DOCUMENT, Kind.INTEGERS, Kind.TEXTS):
+        if kind in (Kind.BOOLS, Kind.COUNTS, Kind.DOCUMENT, Kind.INTEGERS, Kind.TEXTS, Kind.WORDS):
             return text
         suspect: exp.Expr = exp.Or(
             this=call("ends_with", text, exp.Literal.string(".0")),

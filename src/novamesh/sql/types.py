@@ -22,6 +22,8 @@ _KINDS: Final = {
     "VARCHAR": Kind.TEXTS,
 }
 
+_WORDS: Final = frozenset({"ARRAY", "BOOLEAN", "OBJECT", "VARCHAR"})
+
 
 class PathTypes:
     """The types of one project's paths: for each (``properties.cart.total``) the names that ``json_type`` gives them,
@@ -49,4 +51,4 @@ class Relied:
         """The kind of a path, given as its column and the keys below."""
         path = ".".join(steps)
         found = self.types[path] = self._known.of(path)
-        return _KINDS.get(found, Kind.PATH)
+        return _KINDS.get(found) or (Kind.WORDS if found and _WORDS.issuperset(found.split(",")) else Kind.PATH)
