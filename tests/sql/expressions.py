@@ -180,6 +180,8 @@ class Maker:
     def membership(self) -> Expr:
         path, negative, null = self.path(), self.pick(True, False), self.random.random() < 0.15
         members: list[Any]
+        if self.random.random() < 0.15:
+            return self.mixed_membership(path, negative=negative)
         if self.random.random() < 0.5:
             pairs = [self.small() for _ in range(self.random.randint(1, 4))]
             if self.random.random() < 0.2:
@@ -197,6 +199,20 @@ class Maker:
             return negated(found) if negative else found
 
         return Expr(sql, of)
+
+    def mixed_membership(self, path: Expr, *, negative: bool) -> Expr:
+        """Where members are of more than one type, all are compared by what equal values have in common."""
+        numbers, words = [self.small(), self.small()], [self.string(), self.string()]
+        members = [sql for sql, _ in numbers] + [quoted(word) for word in words]
+        self.random.shuffle(members)
+
+        keys = [key(value) for _, value in numbers] + words
+
+        def of(event: Event) -> bool | None:
+            found = any_of([compared("=", key(path.of(event)), member) for member in keys])
+            return negated(found) if negative else found
+
+        return Expr(f"{path.sql} {'NOT ' * negative}IN ({', '.join(members)})", of)
 
     def between(self) -> Expr:
         path, negative = self.path(), self.pick(True, False)

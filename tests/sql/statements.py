@@ -11,7 +11,7 @@ from random import Random
 from typing import Any, Final
 
 from tests.sql.expressions import Maker
-from tests.sql.reference import Event, Expr, Near, Unsaid, equal, key, number, place
+from tests.sql.reference import Evaluate, Event, Expr, Near, Unsaid, compared, equal, key, number, place, text
 
 Row = tuple[Any, ...]
 _ITEMS: Final = 40
@@ -144,17 +144,32 @@ def filtered(random: Random) -> Statement:
 
 
 def selected_before(random: Random) -> Statement:
-    """Over the columns of a query in a query."""
+    """Over the columns of a query in a query, which a UNION makes keys, or the fields of a struct."""
     inner = Maker(random)
     paths = [inner.path() for _ in range(3)]
-    columns = {f"v{at}": path.of for at, path in enumerate(paths)}
+    columns: dict[str, Evaluate] = {f"v{at}": path.of for at, path in enumerate(paths)}
     query = "SELECT user_id, " + ", ".join(f"{path.sql} AS v{at}" for at, path in enumerate(paths)) + " FROM events"
+    if random.random() < 0.3:
+        fields = ", ".join(f"'v{at}': {path.sql}" for at, path in enumerate(paths))
+        query = f"SELECT user_id, {{{{{fields}}}}} AS s FROM events"
+        columns = {f"s.{name}": of for name, of in columns.items()}
+    elif random.random() < 0.3:
+        query = f"{query} UNION {query}"
+        columns = {name: _keyed(of) for name, of in columns.items()}
     if random.random() < 0.5:
         from_ = f"WITH q AS ({query}) SELECT user_id{{}} FROM q"
     else:
         from_ = f"SELECT user_id{{}} FROM ({query}) AS q"
     maker = Maker(random, columns=columns)
     return rows(random, from_, maker, _items(maker, _ITEMS), maker.condition() if random.random() < 0.3 else None)
+
+
+def _keyed(of: Evaluate) -> Evaluate:
+    def value(event: Event) -> str | None:
+        text(of(event))  # not said of all
+        return key(of(event))
+
+    return value
 
 
 def in_query(random: Random) -> Statement:
@@ -309,7 +324,6 @@ def _shown(value: Any) -> Any:
 
 def grouped(random: Random) -> Statement:
     maker = Maker(random)
-    maker.arrows = False  # KNOWN: "arrow in group by"
     keys: list[tuple[Expr, Callable[[Any], Any]]] = []
     for _ in range(random.choice([1, 1, 1, 2])):
         shape = random.choices(["path", "number", "text", "condition"], [6, 1, 1, 1])[0]
@@ -415,17 +429,29 @@ def joined(random: Random) -> Statement:
     outer, more = random.random() < 0.3, left.condition(1) if random.random() < 0.3 else None
     sql = f"SELECT a.user_id, b.user_id FROM events a {'LEFT ' * outer}JOIN events b ON {one.sql} = {other.sql}"
     sql += f" AND {more.sql}" if more else ""
+    alike: Callable[[Any, Any], bool | None] = equal
+    if more is None and random.random() < 0.4:
+        alike = _of_one_key
+        sides = [
+            f"(SELECT user_id AS {at}, {path.sql} AS k FROM events {at})" for at, path in (("a", one), ("b", other))
+        ]
+        by_name = random.choice(["{} x NATURAL {}JOIN {} y", "{} x {}JOIN {} y USING (k)"])
+        sql = f"SELECT a, b FROM {by_name.format(sides[0], 'LEFT ' * outer, sides[1])}"
 
     def check(events: Sequence[Event], found: list[Row]) -> Iterator[Fault | None]:
         wanted: Counter[Row] = Counter()
         keys = [other.of(event) for event in events]
         for at, event in enumerate(events):
             mine = one.of(event) if more is None or more.of(event) else None
-            hits: list[Row] = [(str(at), str(name)) for name, theirs in enumerate(keys) if equal(mine, theirs)]
+            hits: list[Row] = [(str(at), str(name)) for name, theirs in enumerate(keys) if alike(mine, theirs)]
             wanted.update(hits or ([(str(at), None)] if outer else []))
         yield None if Counter(found) == wanted else Fault(sql, events, wanted, Counter(found))
 
     return Statement(sql, check)
+
+
+def _of_one_key(one: Any, other: Any) -> bool | None:
+    return compared("=", key(one), key(other))
 
 
 def windowed(random: Random) -> Statement:

@@ -198,6 +198,38 @@ def test_names_of_a_result(sql: str, names: list[str], engine: duckdb.DuckDBPyCo
         # names that can mean nothing else may be used, as in PostgreSQL
         ("SELECT event, count() FROM events GROUP BY event ORDER BY count DESC", [("v", 3)]),
         ("SELECT lower(user_id), count(*) FROM events GROUP BY lower ORDER BY lower DESC LIMIT 1", [("2", 1)]),
+        ("SELECT e, count(*) FROM (SELECT event AS e FROM events) GROUP BY e ORDER BY count", [("v", 3)]),
+        (
+            "WITH a AS (SELECT user_id AS u FROM events) SELECT u, count(*) FROM a GROUP BY u ORDER BY count, u LIMIT 1",
+            [("0", 1)],
+        ),
+        ("WITH a AS (SELECT * FROM events), b AS (SELECT * FROM a) SELECT count(*) FROM b HAVING count > 2", [(3,)]),
+        ("WITH events AS (SELECT user_id FROM events) SELECT count(*) FROM events HAVING count > 2", [(3,)]),
+        (
+            "WITH RECURSIVE a AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM a WHERE n < 3) SELECT sum(n) FROM a HAVING sum > 5",
+            [(6,)],
+        ),
+        (
+            "SELECT count(*) FROM (events AS a JOIN (SELECT 1 AS n) AS b ON true), range(2) AS r(i) HAVING count > 5",
+            [(6,)],
+        ),
+        (
+            "SELECT count(*) FROM (SELECT 1 AS n UNION SELECT 2) AS a, LATERAL (SELECT n + 1 AS m) AS b HAVING count > 1",
+            [(2,)],
+        ),
+        # but what FROM has of that name comes first
+        (
+            "WITH a AS (SELECT -n AS count, n FROM range(3) AS r(n)) SELECT n, count(*) FROM a GROUP BY n, count ORDER BY count LIMIT 1",
+            [(2, 1)],
+        ),
+        (
+            "SELECT n, count(*) FROM (SELECT * FROM (SELECT -n, n FROM range(3) AS r(n)) AS q(count, n)) GROUP BY n, count ORDER BY count LIMIT 1",
+            [(2, 1)],
+        ),
+        (
+            "SELECT a.n, count(*) FROM (SELECT 1 AS n) AS a, (SELECT 2 AS m UNION SELECT 7) AS q(count) GROUP BY a.n, count ORDER BY count DESC LIMIT 1",
+            [(1, 1)],
+        ),
         # a query in a query is used by those names
         ("SELECT count FROM (SELECT count() FROM events)", [(3,)]),
         ("SELECT a.count, b.max FROM (SELECT count(*) FROM events) a, (SELECT max(user_id) FROM events) b", [(3, "2")]),

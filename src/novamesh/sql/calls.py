@@ -3,14 +3,15 @@
 A function that is in none of the tables below takes text.
 """
 
-import re
 from typing import Final
 
 from sqlglot import exp
 
 from novamesh.sql import functions
-from novamesh.sql.operands import OPERATORS, Handler, Operands, one_kind
-from novamesh.sql.paths import Casts, Kind, boxed, call, kind_of_type, list_of, unboxed, variant
+from novamesh.sql.compound import COMPOUNDS, each, keyed, listed
+from novamesh.sql.lists import Lists, is_list_function
+from novamesh.sql.operands import OPERATORS, Handler, one_kind
+from novamesh.sql.paths import Casts, Kind, boxed, call, is_step, unboxed, variant
 
 _NUMERIC: Final = frozenset(
     """
@@ -74,9 +75,10 @@ _GIVES_BOOL: Final = frozenset(
 _CONDITION: Final = frozenset("bool_and bool_or count_if countif".split())
 _KEPT: Final = frozenset(
     """
-    any_value arbitrary array_agg array_value count fill first first_value last lag last_value lead list
-    list_pack list_value nth_value row struct_insert struct_pack try typeof variant_array_length
-    variant_contains variant_exists variant_extract variant_extract_string variant_keys variant_typeof
+    any_value arbitrary array_agg array_value count fill first first_value grouping grouping_id last lag
+    last_value lead list list_pack list_value nth_value row struct_insert struct_pack try typeof
+    variant_array_length variant_contains variant_exists variant_extract variant_extract_string variant_keys
+    variant_typeof
     """.split()
 )
 _GIVES_ARGUMENT: Final = frozenset(
@@ -84,13 +86,15 @@ _GIVES_ARGUMENT: Final = frozenset(
 )
 _GIVES_ELEMENTS: Final = frozenset("array_agg array_value list list_pack list_value".split())
 _KEYED: Final = frozenset("approx_count_distinct approx_top_k entropy hash histogram histogram_exact mode".split())
+_STEPS: Final = frozenset("array_extract struct_extract struct_extract_at".split())
+_MAPS: Final = frozenset("histogram histogram_exact map".split())
+_LOOKUPS: Final = frozenset("element_at map_contains map_extract map_extract_value".split())
 _ORDERED: Final = {"max": "arg_max", "min": "arg_min"}
 _BY: Final = frozenset("arg_max arg_max_null arg_min arg_min_null argmax argmin max_by min_by".split())
 _ALIKE: Final = frozenset("coalesce greatest ifnull least".split())
 _GROUPINGS: Final = frozenset("grouping grouping_id".split())
 _LENGTHS: Final = frozenset("array_length cardinality len length".split())
 _NOW: Final = frozenset("get_current_timestamp now transaction_timestamp".split())
-_OF_NUMBERS: Final = "avg|sum|min|max|median|product|stddev|var_"
 _SETS: Final = (exp.ArrayContainsAll, exp.ArrayContainedBy, exp.ArrayOverlaps)
 _RESULTS: Final = (
     (_GIVES_NUMBER, Kind.NUMBER),
@@ -100,7 +104,7 @@ _RESULTS: Final = (
 )
 
 
-class Calls(Operands):
+class Calls(Lists):
     """Operands that are calls, lists, lambdas and windows."""
 
     def __init__(self, casts: Casts) -> None:
@@ -131,8 +135,10 @@ class Calls(Operands):
             return self.alike(node.expressions[1:], kinds)
         if name in _GROUPINGS:
             return self.grouping(node)
-        if name in _ORDERED and len(node.expressions) == 1:
+        if name in _ORDERED and node.expressions:
             return self.extreme(name, node)
+        if name in ("row", "struct_pack"):
+            return self.visit_struct(node)
         if name in _LENGTHS and len(node.expressions) == 1:
             return self.length(node)
         kinds = [self.argument(argument, name) for argument in list(node.expressions)]
@@ -140,13 +146,23 @@ class Calls(Operands):
         self.arguments(name, arguments, kinds)
         return self.result(name, arguments, kinds)
 
+    def nullif(self, arguments: list[exp.Expr], kinds: list[Kind]) -> None:
+        """Its result is its first argument as it is compared: a key, or what the second is."""
+        others = {kind for kind in kinds if not kind.is_variant}
+        if others - {Kind.NUMBER}:
+            self.compare(arguments, kinds, ordered=False)
+            return
+        for node, kind in zip(arguments, kinds, strict=True):
+            if kind.is_variant:
+                node.replace(self.casts.number(node, kind) if others else self.key(node, kind))
+
     def grouping(self, node: exp.Expr) -> Kind:
         """``grouping(path)``, of what the query groups by."""
         self.aggregates += 1
         for key in list(node.expressions):
             found, kind = self.probe(key)
             if kind.is_variant:
-                key.replace(self.casts.group_key(found, kind))
+                key.replace(self.group_key(found, kind))
         self.aggregates -= 1
         return Kind.NUMBER
 
@@ -166,24 +182,26 @@ class Calls(Operands):
     def distinct_argument(self, node: exp.Distinct, name: str) -> Kind:
         kinds = [self.visit(value) for value in list(node.expressions)]
         for value, kind in zip(list(node.expressions), kinds, strict=True):
-            if kind.is_variant:
+            if kind.is_variant or kind.holds_variants:
                 value.replace(self.distinct_key(name, value, kind))
         if name == "count" and len(kinds) > 1:  # of rows, as in PostgreSQL's count(DISTINCT (a, b))
             node.set("expressions", [exp.Tuple(expressions=list(node.expressions))])
-        return Kind.NUMBER if name in _NUMERIC else Kind.TEXT
+        if name in _NUMERIC:
+            return Kind.NUMBER
+        return keyed(kinds[0]) if name in _GIVES_ARGUMENT or name in _GIVES_ELEMENTS else Kind.TEXT
 
     def distinct_key(self, name: str, value: exp.Expr, kind: Kind) -> exp.Expr:
         if name in _NUMERIC:
             return self.casts.number(value, kind)
-        return self.casts.group_key(value, kind) if name == "count" else self.casts.key(value, kind)
+        return self.group_key(value, kind) if name == "count" else self.key(value, kind)
 
     def same_order(self, order: exp.Expr) -> None:
         """``list(DISTINCT x ORDER BY x)``: DuckDB wants one expression in both places."""
         values = order.this.expressions if isinstance(order.this, exp.Distinct) else []
         for ordered in order.expressions:
             kind = self.kind_of(ordered.this)
-            if kind.is_variant and ordered.this in values:
-                ordered.this.replace(self.casts.key(ordered.this, kind))
+            if (kind.is_variant or kind.holds_variants) and ordered.this in values:
+                ordered.this.replace(self.key(ordered.this, kind))
 
     def arguments(self, name: str, arguments: list[exp.Expr], kinds: list[Kind]) -> None:
         """Cast the paths among the arguments of a call to what it takes."""
@@ -194,13 +212,17 @@ class Calls(Operands):
         if name in _ALIKE:
             self.alike(arguments, kinds, Kind.NUMBER if name in ("greatest", "least") else Kind.PATH)
         elif name == "nullif":
-            self.compare(arguments, kinds, ordered=False)
-        elif name == "unnest" or _is_list_function(name):
+            self.nullif(arguments, kinds)
+        elif name == "unnest" or is_list_function(name):
             self.list_arguments(name, arguments, kinds)
         else:
             for place, (node, kind) in enumerate(zip(arguments, kinds, strict=True)):
                 if kind.is_variant:
                     node.replace(self.taken(name, place, node, kind))
+                elif kind.holds_variants and (name in _KEYED or (name in _MAPS and not place)):
+                    node.replace(self.key(node, kind))
+                elif kind.holds_variants and name in _BY and place == 1:
+                    node.replace(self.place(node, kind))
 
     def taken(self, name: str, place: int, node: exp.Expr, kind: Kind) -> exp.Expr:
         if name in _NUMERIC:
@@ -212,13 +234,15 @@ class Calls(Operands):
         if name in _CONDITION:
             return self.casts.boolean(node, kind)
         if name in _BY and place < 2:
-            return self.casts.order(node, kind) if place else node.copy()
+            return self.place(node, kind) if place else node.copy()
         if name in _BY:
             return self.casts.small(node, kind)
+        if name == "map":
+            return self.textual(node, Kind.ELEMENTS) if place == 0 else self.casts.elements(node)
         if name == "approx_count_distinct":
-            return self.casts.group_key(node, kind)
-        if name in _KEYED:
-            return self.casts.key(node, kind)
+            return self.group_key(node, kind)
+        if name in _KEYED or name in _LOOKUPS:
+            return self.key(node, kind)
         if name.startswith(("json", "to_json", "row_to_json", "from_json")):
             return self.casts.json(node)
         return self.casts.text(node, kind)
@@ -226,26 +250,30 @@ class Calls(Operands):
     def result(self, name: str, arguments: list[exp.Expr], kinds: list[Kind]) -> Kind:
         first = kinds[0] if kinds else Kind.OTHER
         if name in _GIVES_ARGUMENT or name in _BY or (name in _KEPT and name == "variant_extract"):
-            return first if name != "variant_extract" or not first.is_variant else Kind.PATH
+            kind = Kind.PATH if first.has_steps and name == "variant_extract" else first
+            return listed(kind) if name in _BY and len(kinds) > 2 else kind
         if name == "nullif" and first.is_variant:
-            return next((kind for kind in kinds if not kind.is_variant), Kind.TEXT)
+            return next((kind for kind in kinds if not kind.is_variant), Kind.KEY)
+        if name == "mode":
+            return keyed(first)
+        if name in _STEPS and first.fields:
+            return first.step(arguments[1].name)
+        if name in _MAPS:
+            return Kind("MAP", (("", kinds[1].element if name == "map" and len(kinds) > 1 else Kind.OTHER),))
         if name in _ALIKE:
             others = {kind for kind in kinds if not kind.is_variant and kind != Kind.NULL}
+            if (made := next((kind for kind in others if kind.is_known), None)) is not None:
+                return made
             if not others and any(kind.is_variant for kind in kinds):
-                return one_kind(kinds) if name not in ("greatest", "least") else Kind.NUMBER
+                bare = Kind.KEY if Kind.KEY in kinds else one_kind(kinds)
+                return bare if name not in ("greatest", "least") else Kind.NUMBER
             return others.pop() if len(others) == 1 else Kind.TEXT
         if name in _GIVES_ELEMENTS:
-            return Kind.ELEMENTS if first.is_variant else Kind.LIST
-        if name in (
-            "unnest",
-            "list_extract",
-            "list_element",
-            "array_extract",
-            "list_first",
-            "list_last",
-            "list_any_value",
-        ):
-            return Kind.PATH if first.is_variant or first == Kind.ELEMENTS else Kind.OTHER
+            return listed(first)
+        if name == "unnest":
+            return Kind.PATH if first.has_steps else first.element
+        if is_list_function(name) and (kind := self.list_kind(name, kinds)) != Kind.OTHER:
+            return kind
         for names, kind in _RESULTS:
             if name in names:
                 return kind
@@ -253,28 +281,32 @@ class Calls(Operands):
 
     def extreme(self, name: str, node: exp.Expr) -> Kind:
         """``max(path)`` as ``arg_max({v: path}, order)``: the value as it was sent, by the documented order."""
+        inside = node.expressions[0].this if isinstance(node.expressions[0], exp.Order) else node.expressions[0]
+        if isinstance(inside, exp.Distinct):  # makes no difference
+            inside.replace(inside.expressions[0])
         kind = self.argument(node.expressions[0])
-        path = _inside(node.expressions[0])
-        if not kind.is_variant or isinstance(node.expressions[0], exp.Distinct):
-            return kind
+        path, many = _inside(node.expressions[0]), node.expressions[1:]
+        self.visit_all(many)
+        if not kind.is_variant and not kind.holds_variants:
+            return kind if not many else listed(kind)
         whole = _unwrapped(node)
-        native = self.casts.native(path, kind) if kind.is_numeric else None
+        native = self.casts.native(path, kind) if kind.is_numeric and not many else None
         if native is not None:
             path.replace(native)
         else:
-            new = call(_ORDERED[name], boxed(path.copy()), self.casts.order(path, kind))
+            new = call(_ORDERED[name], boxed(path.copy()), self.place(path, kind), *(one.copy() for one in many))
             node.replace(new)
             whole = new if whole is node else whole
         holder = exp.Paren(this=exp.Null())
         whole.replace(holder)
-        holder.replace(unboxed(whole) if native is None else variant(whole, kind))
-        return kind
+        holder.replace(each(whole, unboxed) if many else unboxed(whole) if native is None else variant(whole, kind))
+        return listed(kind) if many else kind
 
     def length(self, node: exp.Expr) -> Kind:
         """Of an array its elements, of text its characters."""
         kind = self.visit(node.expressions[0])
         path = node.expressions[0]
-        if kind.is_variant:
+        if kind.has_steps:
             elements = call(node.name, self.casts.elements(path))
             text = call("length", self.casts.text(path, kind))
             node.replace(text if self.casts.native(path, kind) is not None else call("coalesce", elements, text))
@@ -282,62 +314,42 @@ class Calls(Operands):
 
     # -- lists --------------------------------------------------------------------------------------------------------
 
-    def list_arguments(self, name: str, arguments: list[exp.Expr], kinds: list[Kind]) -> None:
-        others = {kind for kind in kinds[1:] if not kind.is_variant}
-        for place, (node, kind) in enumerate(zip(arguments, kinds, strict=True)):
-            if not place and kind == Kind.ELEMENTS:
-                self.made_of_paths(name, node, others)
-            if not kind.is_variant:
-                continue
-            if place or name == "array_to_string":
-                text = place and name != "array_to_string"
-                node.replace(self.casts.text(node) if text else self.casts.elements(node, exp.DType.TEXT))
-            elif name in ("unnest", "flatten", "list_extract", "list_element") or any(
-                isinstance(argument, exp.Lambda) for argument in arguments
-            ):
-                node.replace(self.casts.elements(node))
-            else:
-                number = Kind.NUMBER in others or re.search(_OF_NUMBERS, name)
-                node.replace(self.casts.elements(node, exp.DType.DOUBLE if number else exp.DType.TEXT))
-
-    def made_of_paths(self, name: str, node: exp.Expr, others: set[Kind]) -> None:
-        """``list_sum([properties.n, …])``, ``list_contains(list(properties.page), '/')``."""
-        texts = exp.TryCast(this=node.copy(), to=list_of(exp.DType.TEXT))
-        if re.search(_OF_NUMBERS, name) or others == {Kind.NUMBER}:
-            node.replace(exp.TryCast(this=texts, to=list_of(exp.DType.DOUBLE)))
-        elif others == {Kind.TEXT}:
-            node.replace(texts)
-
     def visit_sets(self, node: exp.Expr) -> Kind:
-        for side in (node.this, node.expression):
-            self.list_of(side, Kind.TEXT)
+        kinds = [self.visit(node.this), self.visit(node.expression)]
+        self.compare_elements([node.this, node.expression], kinds, lists=2)
         return Kind.BOOL
 
     def visit_bracket(self, node: exp.Expr) -> Kind:
         """An element or a slice of something that is no path, or a slice of one."""
         kind = self.visit(node.this)
+        if is_step(node) and (kind.fields or kind.has_steps):
+            return kind.step(node.expressions[0].name)
         keys = list(node.expressions)
         if kind.is_variant and self.probe(keys[0])[1] in (Kind.TEXT, Kind.PARAMETER):
             return Kind.PATH  # properties['utm_' || 'source']
-        if kind.is_variant:
-            node.this.replace(self.casts.elements(node.this))
-            kind = Kind.ELEMENTS
+        if kind.name == "MAP":
+            keys[0].replace(self.key(keys[0], self.visit(keys[0])))
+            return kind.element
+        is_slice = isinstance(keys[0], exp.Slice)
         for key in keys:
             self.integer(key)
-        if kind == Kind.ELEMENTS and not isinstance(node.expressions[0], exp.Slice):
-            return Kind.PATH
-        return kind if isinstance(node.expressions[0], exp.Slice) else Kind.OTHER
+        if is_slice and kind.has_steps:
+            node.replace(self.sliced(node, kind))
+        elif kind.has_steps:
+            node.this.replace(self.casts.elements(node.this))
+            kind = Kind.ELEMENTS
+        return kind if is_slice else kind.element
 
     def visit_array(self, node: exp.Expr) -> Kind:
         kinds = [self.visit(value) for value in list(node.expressions)]
         if len(node.expressions) == 1 and isinstance(node.expressions[0], exp.Comprehension):
             return kinds[0]
-        return Kind.ELEMENTS if self.alike(node.expressions, kinds).is_variant else Kind.LIST
+        return listed(self.alike(node.expressions, kinds))
 
     def visit_lambda(self, node: exp.Expr) -> Kind:
         first = node.parent.expressions[0] if isinstance(node.parent, exp.Anonymous) else None
-        elements = first is not None and (self.kind_of(first).is_variant or _is_elements(first))
-        kind = Kind.PATH if elements else Kind.OTHER
+        kind = self.probe(first)[1] if first is not None else Kind.OTHER
+        kind = Kind.PATH if kind.has_steps else kind.element
         params = {
             param.name.lower(): kind if not place else Kind.NUMBER for place, param in enumerate(node.expressions)
         }
@@ -351,13 +363,13 @@ class Calls(Operands):
         if kind.is_variant:
             iterator = node.args["iterator"]
             iterator.replace(self.casts.elements(iterator))
-        inside = Kind.PATH if kind.is_variant or kind == Kind.ELEMENTS else Kind.OTHER
+        inside = Kind.PATH if kind.has_steps else kind.element
         self.lambdas.append({node.expression.name.lower(): inside})
         body = self.visit(node.this)
         if node.args.get("condition") is not None:
             self.condition(node.args["condition"])
         self.lambdas.pop()
-        return Kind.ELEMENTS if body.is_variant else Kind.OTHER
+        return listed(body) if body.is_known else Kind.OTHER
 
     # -- windows, aggregates, queries ---------------------------------------------------------------------------------
 
@@ -371,8 +383,8 @@ class Calls(Operands):
             index = key.index
             kind = self.visit(key)
             held = node.args["partition_by"][index or 0]
-            if kind.is_variant:
-                held.replace(self.casts.group_key(held, kind))
+            if kind.holds_variants:
+                held.replace(self.group_key(held, kind))
         spec: exp.Expr | None = node.args.get("spec")
         order: exp.Expr | None = node.args.get("order")
         bounds = list(spec.iter_expressions()) if spec is not None else []
@@ -387,7 +399,7 @@ class Calls(Operands):
         """lag, lead, first_value, last_value, nth_value: of the type of what they look at."""
         kind = self.visit(node.this)
         self.visit_all(child for child in node.iter_expressions() if child.arg_key != "this")
-        return Kind.PATH if kind.is_variant and node.args.get("default") is not None else kind
+        return Kind.PATH if kind.has_steps and node.args.get("default") is not None else kind
 
     def visit_filter(self, node: exp.Expr) -> Kind:
         kind = self.visit(node.this)
@@ -402,9 +414,14 @@ class Calls(Operands):
         name = {"percentile_cont": "quantile_cont", "percentile_disc": "quantile_disc"}.get(name, name)
         node.this.set("this", name)
         self.aggregates += 1
-        target = Kind.TEXT if name == "mode" else Kind.NUMBER
+        target = Kind.NUMBER
         for ordered in node.expression.expressions:
-            self.as_(ordered.this, target)
+            if name == "mode":
+                kind = self.visit(ordered.this)
+                ordered.this.replace(self.key(ordered.this, kind))
+                target = keyed(kind)
+            else:
+                self.as_(ordered.this, target)
         self.aggregates -= 1
         return target
 
@@ -460,12 +477,4 @@ def _called(node: exp.Expr | None) -> str:
     return node.name.lower() if isinstance(node, exp.Anonymous) else ""
 
 
-def _is_list_function(name: str) -> bool:
-    return name.startswith(("list_", "array_")) or name in ("filter", "apply", "reduce", "flatten", "aggregate")
-
-
-def _is_elements(node: exp.Expr) -> bool:
-    return isinstance(node, exp.Cast) and kind_of_type(node.args["to"]) == Kind.ELEMENTS
-
-
-CALLS_AND_OPERATORS: Final = CALLS + OPERATORS
+CALLS_AND_OPERATORS: Final = CALLS + COMPOUNDS + OPERATORS

@@ -25,6 +25,11 @@ def add(columns: Columns, name: str, kind: Kind) -> None:
 
 def united(one: Kind, other: Kind) -> Kind:
     """The kind of a column of UNION ALL. A VARIANT and JSON make JSON."""
+    if len(one.fields) == len(other.fields) > 0:
+        pairs = zip(one.fields, other.fields, strict=True)
+        return Kind("STRUCT", tuple((name, united(mine, theirs)) for (name, mine), (_, theirs) in pairs))
+    if Kind.KEY in (one, other) and not one.has_steps and not other.has_steps:
+        return Kind.KEY
     if not one.is_variant and not other.is_variant:
         return one
     scalar = (Kind.BOOL, Kind.NULL, Kind.NUMBER, Kind.TEXT, Kind.TIME)

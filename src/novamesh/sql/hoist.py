@@ -14,7 +14,7 @@ from sqlglot import exp
 
 from novamesh.sql.calls import has_aggregate
 from novamesh.sql.names import VARIANTS, column_name
-from novamesh.sql.paths import call, cast, is_step
+from novamesh.sql.paths import TEXT, call, cast, is_step
 
 SOURCE: Final = "source"
 """In the meta of a table of events and of every column that is one of its VARIANTs: which table it is."""
@@ -129,15 +129,15 @@ def _paths(select: exp.Expr, source: str | None) -> dict[str, list[exp.Expr]]:
 
 
 def _whole(column: exp.Column) -> exp.Expr:
-    """The path that begins at a column, with the casts around it."""
+    """The path that begins at a column, with the casts around it, but not those around a key: it may be grouped by."""
     node: exp.Expr = column
     while True:
         parent = node.parent
-        if parent is None or node.arg_key != "this":
+        if parent is None or node.arg_key != "this" or node.meta.get(TEXT):
             return node
         if not isinstance(parent, (exp.Dot, exp.Cast)) and not is_step(parent):
             return node
-        if isinstance(parent, exp.Cast) and parent.to.this == exp.DType.VARIANT:  # of a key that may be grouped by
+        if isinstance(parent, exp.Cast) and parent.to.this == exp.DType.VARIANT:
             return node
         node = parent
 

@@ -261,15 +261,80 @@ def _plain_columns(select: exp.Select) -> Iterator[exp.Column]:
     return (column for column in select.find_all(exp.Column) if not column.table)
 
 
-def _source_columns(select: exp.Select) -> set[str] | None:
-    """The columns of everything in FROM, or None where they are not known here."""
+def _source_columns(select: exp.Expr) -> set[str] | None:
+    """The names of everything in FROM, or None where they are not known here. Rather too many than too few."""
     from_ = select.args.get("from_")
     sources = [from_.this] if from_ is not None else []
-    sources += [join.this for join in select.args.get("joins") or []]
+    return _all_columns([*sources, *(join.this for join in select.args.get("joins") or [])])
+
+
+def _all_columns(sources: list[exp.Expr]) -> set[str] | None:
     known: set[str] = set()
     for source in sources:
-        columns = COLUMNS.get(source.name) if isinstance(source, exp.Table) and source.db else None
-        if not columns:
+        columns = _columns_of(source)
+        joined = _all_columns([join.this for join in source.args.get("joins") or []])
+        if columns is None or joined is None:
             return None
-        known |= {*columns, source.alias_or_name.lower()}
+        known |= {*columns, *joined, source.alias_or_name.lower()}
+    return known
+
+
+def _columns_of(source: exp.Expr) -> set[str] | None:
+    """The columns of one table, query or WITH query in FROM."""
+    alias = source.args.get("alias")
+    renamed = {column.name.lower() for column in alias.args.get("columns") or []} if alias is not None else set()
+    columns: set[str] | None = renamed or None
+    if isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier):
+        definition = _definition(source)
+        columns = set(COLUMNS[source.name]) if source.db else _output(definition) if definition is not None else None
+    elif isinstance(source, (exp.Subquery, exp.Lateral)) and isinstance(source.this, exp.Table):
+        columns = _all_columns([source.this])
+    elif isinstance(source, (exp.Subquery, exp.Lateral)):
+        columns = _output(source.this)
+    return columns | renamed if columns is not None else None
+
+
+def _definition(table: exp.Expr) -> exp.Expr | None:
+    """The WITH query a table is, with the columns an alias gives it."""
+    node: exp.Expr | None = table.parent
+    while node is not None:
+        with_: exp.Expr | None = node.args.get("with_")
+        recursive = with_ is not None and bool(with_.args.get("recursive"))
+        for cte in with_.expressions if with_ is not None else []:
+            if cte.alias.lower() == table.name.lower() and (recursive or not _is_within(table, cte)):
+                found: exp.Expr = cte
+                return found
+        node = node.parent
+    return None
+
+
+def _is_within(node: exp.Expr | None, around: exp.Expr) -> bool:
+    while node is not None and node is not around:
+        node = node.parent
+    return node is not None
+
+
+def _output(query: exp.Expr) -> set[str] | None:
+    """The names of a query's own columns."""
+    if isinstance(query, exp.CTE):
+        columns = _output(query.this)
+        alias = query.args.get("alias")
+        renamed = {column.name.lower() for column in alias.args.get("columns") or []} if alias is not None else set()
+        return columns | renamed if columns is not None else None
+    if isinstance(query, exp.Subquery):
+        return _output(query.this)
+    if isinstance(query, exp.SetOperation):
+        left, right = _output(query.this), _output(query.expression)
+        return left | right if left is not None and right is not None else None
+    if not isinstance(query, exp.Select):
+        return None
+    known: set[str] = set()
+    for item in query.expressions:
+        whole = isinstance(item, exp.Star) or (isinstance(item, exp.Column) and isinstance(item.this, exp.Star))
+        if is_star(item) and not whole:
+            return None
+        columns = _source_columns(query) if whole else {(item.alias or column_name(item)).lower()}
+        if columns is None:
+            return None
+        known |= columns
     return known

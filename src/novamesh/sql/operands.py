@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 
 from sqlglot import exp
 
-from novamesh.sql.paths import EXACT, Casts, Kind, call, cast, is_zoned, kind_of_type, stepped
+from novamesh.sql.paths import EXACT, TEXT, Casts, Kind, call, cast, is_zoned, kind_of_type, stepped
 
 Handler = tuple[tuple[type[exp.Expr], ...], Callable[[Any, exp.Expr], Kind]]
 
@@ -52,6 +52,22 @@ class Operands(ABC):
         """Visit a query in an expression; the kind of its first column."""
 
     @abstractmethod
+    def key(self, node: exp.Expr, kind: Kind) -> exp.Expr:
+        """What equal values have in common, of something already visited."""
+
+    @abstractmethod
+    def textual(self, node: exp.Expr, kind: Kind) -> exp.Expr:
+        """The same of any value, to compare a key with."""
+
+    @abstractmethod
+    def compare_with_query(self, node: exp.Expr, query: exp.Expr) -> Kind:
+        """Visit a comparison with the rows of a query."""
+
+    @abstractmethod
+    def compare_with_list(self, node: exp.Expr, values: exp.Expr) -> Kind:
+        """Visit a comparison with the elements of a list."""
+
+    @abstractmethod
     def order(self, order: exp.Expr | None, select: exp.Expr | None = None) -> None:
         """Visit an ORDER BY."""
 
@@ -61,8 +77,14 @@ class Operands(ABC):
                 if node == original:
                     node.replace(key.copy())
                     return kind
+        kind = self.visited(node)
+        if kind == Kind.KEY:
+            node.meta[TEXT] = True
+        return kind
+
+    def visited(self, node: exp.Expr) -> Kind:
         kind = self.kind_of(node)
-        if kind.is_variant:
+        if kind.is_variant or kind.holds_variants:
             return self.path(node, kind)
         if isinstance(node, exp.Column):
             return kind
@@ -213,23 +235,13 @@ class Operands(ABC):
         if query is not None:
             return self.compare_with_query(node, query)
         if field is not None:
-            kind = self.visit(node.this)
-            self.list_of(field, kind)
-            self.cast_to(node.this, kind, Kind.TEXT)
-            return Kind.BOOL
+            return self.compare_with_list(node, field)
         if isinstance(node.this, exp.Tuple):
             self.compare_tuples([node.this, *node.expressions])
             return Kind.BOOL
         kinds = [self.visit(value) for value in [node.this, *node.expressions]]
         self.compare([node.this, *node.expressions], kinds, ordered=False)
         return Kind.BOOL
-
-    def list_of(self, node: exp.Expr, kind: Kind) -> None:
-        """``x IN properties.tags``."""
-        parent, key = node.parent, node.arg_key
-        if self.visit(node).is_variant and parent is not None and key is not None:
-            held = parent.args[key]
-            held.replace(self.casts.elements(held, exp.DType.DOUBLE if kind == Kind.NUMBER else exp.DType.TEXT))
 
     def compare_with_any(self, node: exp.Expr, query: exp.Expr) -> Kind:
         """``path = ANY (SELECT …)``, ``path = ANY ([1, 2])``, ``'x' = ANY (properties.tags)``."""
@@ -239,8 +251,8 @@ class Operands(ABC):
         if isinstance(inside, exp.Array):
             kinds = [self.visit(value) for value in [node.this, *inside.expressions]]
             self.compare([node.this, *inside.expressions], kinds, ordered=isinstance(node, _ORDERINGS))
-        elif self.kind_of(inside).is_variant:
-            self.list_of(inside, self.visit(node.this))
+        elif not isinstance(inside, (exp.Query, exp.Values)):
+            return self.compare_with_list(node, inside)
         else:
             return self.compare_with_query(node, query)
         return Kind.BOOL
@@ -252,23 +264,12 @@ class Operands(ABC):
                 column = [row.expressions[place] for row in rows]
                 self.compare(column, [row[place] for row in kinds], ordered=ordered)
 
-    def compare_with_query(self, node: exp.Expr, query: exp.Expr) -> Kind:
-        left = self.visit(node.this)
-        right = self.subquery(query)
-        item = _only_item(query)
-        if item is not None and (left.is_variant or right.is_variant):
-            self.compare([node.this, item], [left, right], ordered=isinstance(node, _ORDERINGS))
-        return Kind.BOOL
-
     def compare(self, sides: list[exp.Expr], kinds: list[Kind], *, ordered: bool) -> None:
         """Cast paths to what they are compared with; where that is no one type, compare as text."""
         if Kind.TIME in kinds:
             sides, kinds = self.moments(sides, kinds)
         others: set[Kind] = {kind for kind in kinds if not kind.is_variant and kind != Kind.NULL}
         if not any(kind.is_variant for kind in kinds) or (Kind.NULL in kinds and not others):
-            return
-        if others == {Kind.LIST}:
-            self.compare_lists(sides, kinds)
             return
         if others == {Kind.NUMBER} and any(_is_big(side) for side in sides):
             self.compare_big(sides, kinds)
@@ -277,10 +278,8 @@ class Operands(ABC):
         for side, kind in zip(sides, kinds, strict=True):
             if kind.is_variant:
                 side.replace(cast(side, kind))
-            elif len(others) > 1 or kind == Kind.OTHER:
-                side.replace(exp.Cast(this=side.copy(), to=exp.DataType(this=exp.DType.TEXT, nested=False)))
-            elif kind == Kind.PARAMETER:  # DuckDB gives a bound value a type of its own
-                side.replace(_PLAIN.key(side, kind))
+            elif len(others) > 1 or kind in (Kind.OTHER, Kind.PARAMETER):
+                side.replace(self.textual(side, kind))
 
     def compare_big(self, sides: list[exp.Expr], kinds: list[Kind]) -> None:
         """With an integer beyond what DOUBLE holds exactly: whole paths as integers, others as DOUBLE and integer."""
@@ -301,11 +300,6 @@ class Operands(ABC):
                 side.replace(sides[place])
         return sides, kinds
 
-    def compare_lists(self, sides: list[exp.Expr], kinds: list[Kind]) -> None:
-        for side, kind in zip(sides, kinds, strict=True):
-            if kind != Kind.NULL:
-                side.replace(self.casts.elements(side, exp.DType.TEXT))
-
     def comparable(
         self, sides: list[exp.Expr], kinds: list[Kind], others: set[Kind], *, ordered: bool
     ) -> Callable[[exp.Expr, Kind], exp.Expr]:
@@ -320,7 +314,7 @@ class Operands(ABC):
             if len(set(kinds)) > 1 or self.casts.native(sides[0], kinds[0]) is None:
                 return self.casts.rank
             return self.casts.order if ordered else self.casts.group_key
-        literal = others == {Kind.TEXT} and all(_is_word(side) for side in sides if not self.kind_of(side).is_variant)
+        literal = others == {Kind.TEXT} and all(is_word(side) for side in sides if not self.kind_of(side).is_variant)
         return self.casts.text if ordered or literal else self.casts.key
 
     def alike(self, nodes: list[exp.Expr], kinds: list[Kind], bare: Kind = Kind.PATH) -> Kind:
@@ -328,6 +322,8 @@ class Operands(ABC):
         others: set[Kind] = {kind for kind in kinds if not kind.is_variant and kind != Kind.NULL}
         if not any(kind.is_variant for kind in kinds):
             return others.pop() if len(others) == 1 else Kind.OTHER
+        if not others and bare == Kind.PATH and Kind.KEY in kinds:
+            return self.all_keys(nodes, kinds)
         if not others and bare == Kind.PATH:
             return one_kind(kinds)
         others = others or {bare}
@@ -336,6 +332,11 @@ class Operands(ABC):
         for node, kind in zip(nodes, kinds, strict=True):
             self.cast_to(node, kind, target)
         return target
+
+    def all_keys(self, nodes: list[exp.Expr], kinds: list[Kind]) -> Kind:
+        for node, kind in zip(nodes, kinds, strict=True):
+            node.replace(self.key(node, kind))
+        return Kind.KEY
 
     def visit_case(self, node: exp.Expr) -> Kind:
         subject, ifs = node.this, node.args["ifs"]
@@ -410,13 +411,6 @@ OPERATORS: Final[tuple[Handler, ...]] = (
 )
 
 
-def _only_item(query: exp.Expr) -> exp.Expr | None:
-    while isinstance(query, (exp.Any, exp.All, exp.Subquery)):
-        query = query.this
-    items: list[exp.Expr] = query.expressions if isinstance(query, exp.Select) else []
-    return items[0].unalias() if items and not items[0].is_star else None
-
-
 def one_kind(kinds: Iterable[Kind]) -> Kind:
     """The kind of a VARIANT that is one of these."""
     found = {kind for kind in kinds if kind != Kind.NULL}
@@ -433,6 +427,6 @@ def _is_big(node: exp.Expr) -> bool:
     )
 
 
-def _is_word(node: exp.Expr) -> bool:
+def is_word(node: exp.Expr) -> bool:
     """A string that is no number, neither in its shortest form nor in another that DuckDB writes."""
     return node.is_string and not re.fullmatch(r"-?\d+(\.0)?|-?\d(\.\d+)?e\+\d+", node.name)

@@ -17,39 +17,51 @@ A VARIANT object with two keys that differ only in case makes every cast of it f
 with it. ``careful`` casts go through JSON instead, which cannot fail, at ten times the price.
 """
 
-import enum
 import re
-from typing import Final
+from dataclasses import dataclass
+from typing import ClassVar, Final
 
 from sqlglot import exp
 
 
-class Kind(enum.Enum):
+@dataclass(frozen=True)
+class Kind:
     """What is known of an expression's type."""
 
-    BOOL = enum.auto()
-    BOOLS = enum.auto()  # a path, all of whose values have been sent as true or false
-    COUNTS = enum.auto()  # a path: integers from 0 on
-    DOCUMENT = enum.auto()  # properties itself
-    ELEMENTS = enum.auto()  # VARIANT[]
-    FLOATS = enum.auto()  # a path: numbers with a fraction, if only .0
-    INTEGERS = enum.auto()  # a path
-    INTERVAL = enum.auto()
-    JSON = enum.auto()
-    LIST = enum.auto()
-    NULL = enum.auto()
-    NUMBER = enum.auto()
-    NUMBERS = enum.auto()  # a path: integers and fractions
-    OTHER = enum.auto()
-    PARAMETER = enum.auto()
-    PATH = enum.auto()  # a VARIANT of which nothing more is known
-    TEXT = enum.auto()
-    TEXTS = enum.auto()  # a path
-    TIME = enum.auto()
-    WORDS = enum.auto()  # a path of which no value has been a number
+    name: str
+    fields: tuple[tuple[str, "Kind"], ...] = ()  # of a STRUCT; those of a row have no names
+
+    BOOL: ClassVar["Kind"]
+    BOOLS: ClassVar["Kind"]  # a path, all of whose values have been sent as true or false
+    COUNTS: ClassVar["Kind"]  # a path: integers from 0 on
+    DOCUMENT: ClassVar["Kind"]  # properties itself
+    ELEMENTS: ClassVar["Kind"]  # VARIANT[]
+    FLOATS: ClassVar["Kind"]  # a path: numbers with a fraction, if only .0
+    INTEGERS: ClassVar["Kind"]  # a path
+    INTERVAL: ClassVar["Kind"]
+    JSON: ClassVar["Kind"]
+    KEY: ClassVar["Kind"]  # text that stands for a VARIANT: what ``Casts.key`` made of one
+    KEYS: ClassVar["Kind"]  # a list of those
+    LIST: ClassVar["Kind"]
+    NULL: ClassVar["Kind"]
+    NUMBER: ClassVar["Kind"]
+    NUMBERS: ClassVar["Kind"]  # a path: integers and fractions
+    OTHER: ClassVar["Kind"]
+    PARAMETER: ClassVar["Kind"]
+    PATH: ClassVar["Kind"]  # a VARIANT of which nothing more is known
+    STRUCT: ClassVar["Kind"]
+    TEXT: ClassVar["Kind"]
+    TEXTS: ClassVar["Kind"]  # a path
+    TIME: ClassVar["Kind"]
+    WORDS: ClassVar["Kind"]  # a path of which no value has been a number
 
     @property
     def is_variant(self) -> bool:
+        """Whether it is cast to what its place asks for."""
+        return self.has_steps or self == Kind.KEY
+
+    @property
+    def has_steps(self) -> bool:
         return self in _VARIANTS
 
     @property
@@ -57,6 +69,40 @@ class Kind(enum.Enum):
         """Whether all values of a path are numbers."""
         return self in (Kind.COUNTS, Kind.FLOATS, Kind.INTEGERS, Kind.NUMBERS)
 
+    @property
+    def holds_variants(self) -> bool:
+        """Whether DuckDB would compare its values, or parts of them, by their types."""
+        return self.has_steps or self == Kind.ELEMENTS or any(kind.holds_variants for _, kind in self.fields)
+
+    @property
+    def is_list(self) -> bool:
+        return self.name in ("ELEMENTS", "KEYS", "LIST")
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it says more of what is made of it than ``OTHER`` does."""
+        return self.is_variant or self in (Kind.ELEMENTS, Kind.KEYS) or bool(self.fields)
+
+    @property
+    def element(self) -> "Kind":
+        """The kind of what a list, or a map, holds."""
+        if self.name in ("LIST", "MAP") and self.fields:
+            return self.fields[0][1]
+        return {Kind.ELEMENTS: Kind.PATH, Kind.KEYS: Kind.KEY}.get(self, Kind.OTHER)
+
+    def step(self, key: str) -> "Kind":
+        """The kind of a part: a key of a VARIANT, a field of a struct by its name, one of a row by its place."""
+        if self.has_steps:
+            return Kind.PATH
+        if self.is_list or self.name == "MAP":
+            return self.element
+        if key.isdecimal() and 0 < int(key) <= len(self.fields):
+            return self.fields[int(key) - 1][1]
+        return next((kind for name, kind in self.fields if name.lower() == key.lower()), Kind.OTHER)
+
+
+for _name in (name for name in Kind.__annotations__ if name.isupper()):
+    setattr(Kind, _name, Kind(_name))
 
 _NATIVE: Final = {
     Kind.BOOLS: exp.DType.BOOLEAN,
@@ -66,7 +112,13 @@ _NATIVE: Final = {
     Kind.TEXTS: exp.DType.TEXT,
 }
 _VARIANTS: Final = frozenset({Kind.DOCUMENT, Kind.NUMBERS, Kind.PATH, Kind.WORDS, *_NATIVE})
+_SHORTEST: Final = frozenset(
+    {Kind.BOOLS, Kind.COUNTS, Kind.DOCUMENT, Kind.INTEGERS, Kind.KEY, Kind.TEXT, Kind.TEXTS, Kind.WORDS}
+)
 NATIVE_TYPES: Final = frozenset(_NATIVE.values())
+
+TEXT: Final = "text"
+"""In the meta of what is a ``Kind.KEY``: it is text, no VARIANT."""
 
 EXACT: Final = 2**53
 """Beyond this, DOUBLE skips integers."""
@@ -135,21 +187,29 @@ class Casts:
 
     def native(self, path: exp.Expr, kind: Kind) -> exp.Expr | None:
         """The path as the one type of its values, if they have one."""
-        return cast(path.copy(), _NATIVE[kind], strict=True) if kind in _NATIVE else None
+        return cast(path.unnest().copy(), _NATIVE[kind], strict=True) if kind in _NATIVE else None
 
     def shown(self, path: exp.Expr, kind: Kind) -> exp.Expr | None:
         """The VARIANT again, of its ``native``: what a query that groups by that shows."""
-        return variant(path.copy(), kind) if kind in _NATIVE else None
+        return variant(path.unnest().copy(), kind) if kind in _NATIVE else None
 
     def json(self, path: exp.Expr) -> exp.Expr:
+        if path.meta.get(TEXT):
+            return call("to_json", path.copy())
         return cast(path.copy(), exp.DType.JSON, strict=True)
 
     def text(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
         if kind == Kind.DOCUMENT:
             return cast(self.json(path), exp.DType.TEXT, strict=True)
-        if self.careful and kind in (Kind.PATH, Kind.WORDS):
-            return call("json_extract_string", self.json(path), exp.Literal.string("$"))
+        if self.careful and kind in (Kind.PATH, Kind.WORDS) and not path.meta.get(TEXT):
+            return self._careful_text(path)
         return cast(path.copy(), exp.DType.TEXT, strict=True)
+
+    def _careful_text(self, path: exp.Expr) -> exp.Expr:
+        """JSON writes 1e30 where a cast writes 1e+30."""
+        text = call("json_extract_string", self.json(path), exp.Literal.string("$"))
+        number = cast(cast(text, exp.DType.DOUBLE), exp.DType.TEXT, strict=True)
+        return exp.Case(ifs=[exp.If(this=_is_float(path), true=number)], default=text.copy())
 
     def number(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
         """DOUBLE. Text such as ``nan`` and ``Infinity``, which JSON has no numbers for, is none."""
@@ -196,16 +256,20 @@ class Casts:
     def key(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
         """Text that is the same for equal values: the number 1.0 is 1, and 1e16 is 10000000000000000."""
         text = self.text(path, kind)
-        if kind in (Kind.BOOLS, Kind.COUNTS, Kind.DOCUMENT, Kind.INTEGERS, Kind.TEXTS, Kind.WORDS):
+        if kind in _SHORTEST:
             return text
         suspect: exp.Expr = exp.Or(
             this=call("ends_with", text, exp.Literal.string(".0")),
             expression=call("contains", text.copy(), exp.Literal.string("e+")),
         )
-        if not kind.is_numeric:  # text is as it was sent
-            type_of = call("typeof" if kind == Kind.PARAMETER else "variant_typeof", path.copy())
-            is_float = exp.EQ(this=type_of, expression=exp.Literal.string("DOUBLE"))
-            suspect = exp.And(this=exp.Paren(this=suspect), expression=is_float)
+        if not kind.is_numeric and kind != Kind.NUMBER:  # text is as it was sent
+            if kind == Kind.PARAMETER:
+                is_number: exp.Expr = exp.NEQ(
+                    this=call("typeof", path.copy()), expression=exp.Literal.string("VARCHAR")
+                )
+            else:
+                is_number = _is_float(path)
+            suspect = exp.And(this=exp.Paren(this=suspect), expression=is_number)
         whole = cast(cast(cast(text.copy(), exp.DType.DOUBLE), exp.DType.INT128), exp.DType.TEXT, strict=True)
         short = call("coalesce", whole, text.copy())
         return exp.Case(ifs=[exp.If(this=suspect, true=short)], default=text.copy())
@@ -268,6 +332,10 @@ class Casts:
         return exp.TryCast(this=self.text(path, kind), to=to.copy())
 
 
+def _is_float(path: exp.Expr) -> exp.Expr:
+    return exp.EQ(this=call("variant_typeof", path.copy()), expression=exp.Literal.string("DOUBLE"))
+
+
 def _beyond(number: exp.Expr, whole: exp.Expr) -> exp.Expr:
     """The integer, where it is so large that DOUBLE skips some."""
     is_big = exp.GTE(this=call("abs", number.copy()), expression=exp.Literal.number(EXACT))
@@ -296,6 +364,7 @@ def stepped(path: exp.Expr, key: exp.Expr) -> exp.Expr | None:
     """``path -> key`` as steps on the VARIANT, or None where the key is no plain one."""
     if not isinstance(key, exp.Literal):
         return None
+    path = path.unnest()  # the parser puts brackets around it
     if not key.is_string:  # JSON counts from 0, lists from 1
         return exp.Bracket(this=path, expressions=[exp.Literal.number(int(key.name) + 1)]) if key.is_int else None
     for step in _steps(key.name):

@@ -14,9 +14,10 @@ from sqlglot import exp
 from novamesh.sql import names
 from novamesh.sql.calls import CALLS_AND_OPERATORS, has_aggregate
 from novamesh.sql.columns import UNALIGNED, Columns, add, renamed, united
+from novamesh.sql.compound import keyed, marked, spread
 from novamesh.sql.hoist import SOURCE, is_events
+from novamesh.sql.joins import Joins
 from novamesh.sql.paths import Casts, Kind, boxed, call, stepped, unboxed
-from novamesh.sql.scope import Scope
 from novamesh.sql.types import NO_TYPES, PathTypes, Relied
 
 _KINDS: Final = {"VARCHAR": Kind.TEXT, "TIMESTAMP": Kind.TIME, "VARIANT": Kind.DOCUMENT, "BIGINT": Kind.NUMBER}
@@ -34,7 +35,7 @@ def apply(query: exp.Expr, *, careful: bool = False, types: PathTypes = NO_TYPES
     return relied.types
 
 
-class _Query(Scope):
+class _Query(Joins):
     """One query: what its FROM offers, and what it groups by."""
 
     handlers = CALLS_AND_OPERATORS
@@ -82,7 +83,7 @@ class _Query(Scope):
         if query.args.get("distinct") is not False or not isinstance(query, exp.Union):
             for branch in (query.this, query.expression):
                 self.key_items(branch, kinds)
-            merged = {name: Kind.TEXT if kind.is_variant else kind for name, kind in merged.items()}
+            merged = {name: keyed(kind) for name, kind in merged.items()}
         else:
             merged.update({name: united(*pair) for name, pair in zip(left, pairs, strict=False)})
         self.sources = {"": merged}
@@ -100,11 +101,12 @@ class _Query(Scope):
             value = item.unalias()
             kind = value.meta.get("kind", Kind.OTHER)
             target = targets[place] if place < len(targets) else Kind.TEXT
-            if kind.is_variant:
-                simple = target in (Kind.BOOL, Kind.NUMBER, Kind.TIME)
-                new = self.casts.to(value, kind, target) if simple else self.casts.key(value, kind)
-                new.meta["kind"] = target if simple else Kind.TEXT
-                value.replace(new)
+            if kind.holds_variants:
+                simple = kind.is_variant and target in (Kind.BOOL, Kind.NUMBER, Kind.TIME)
+                new = self.casts.to(value, kind, target) if simple else self.key(value, kind)
+                new.meta["kind"] = target if simple else keyed(kind)
+                named = isinstance(value, exp.Column) and value is item
+                item.replace(exp.alias_(new, value.name, quoted=True)) if named else value.replace(new)
             elif item.is_star and "columns" in item.meta:
                 self.key_star(item)
 
@@ -112,11 +114,9 @@ class _Query(Scope):
         """``*`` as ``* REPLACE (key AS column)``."""
         replaced = list(star.args.get("replace") or [])
         for name, kind in star.meta["columns"].items():
-            if kind.is_variant and "\0" not in name:
+            if kind.holds_variants and "\0" not in name:
                 column = exp.column(exp.to_identifier(name, quoted=True))
-                replaced.append(
-                    exp.Alias(this=self.casts.key(column, kind), alias=exp.to_identifier(name, quoted=True))
-                )
+                replaced.append(exp.Alias(this=self.key(column, kind), alias=exp.to_identifier(name, quoted=True)))
         star.set("replace", replaced or None)
 
     def values(self, query: exp.Values) -> Columns:
@@ -129,6 +129,7 @@ class _Query(Scope):
         for name, (value, _) in list(self.items.items()):
             self.items[name] = (value, self.kind_of(value))
         self.distinct_on(select)
+        self.spell_aliases(select)
         self.group(select)
         columns = self.select_items(select)
         if select.args.get("where") is not None:  # after the items: DuckDB lets WHERE use their aliases
@@ -144,6 +145,15 @@ class _Query(Scope):
         self.distinct(select)
         return columns
 
+    def spell_aliases(self, select: exp.Expr) -> None:
+        """DuckDB lets WHERE use aliases, but there they mean what is read, not what a group shows."""
+        where = select.args.get("where") if select.args.get("group") is not None else None
+        for column in list(where.find_all(exp.Column)) if where is not None else []:
+            value = self.items.get(column.name.lower(), (None, Kind.OTHER))[0]
+            mine = not column.table and column.parent_select is select and self.lookup(column.name) is None
+            if mine and value is not None and not has_aggregate(value):
+                column.replace(exp.Paren(this=value.copy()))
+
     # -- FROM -------------------------------------------------------------------------------------------------------
 
     def from_(self, select: exp.Expr) -> None:
@@ -151,21 +161,24 @@ class _Query(Scope):
         if from_ is not None:
             self.source(from_.this)
         for join in select.args.get("joins") or []:
-            self.merges |= bool(join.args.get("using") or join.args.get("method") or join.args.get("kind"))
-            self.source(join.this)
-            if join.args.get("on") is not None:
-                self.condition(join.args["on"])
+            self.join(join)
+
+    def join(self, join: exp.Expr) -> None:
+        self.merges |= bool(join.args.get("using") or join.args.get("method") or join.args.get("kind"))
+        before = set(self.sources)
+        self.source(join.this)
+        self.share(join, before)
+        if join.args.get("on") is not None:
+            self.condition(join.args["on"])
 
     def source(self, source: exp.Expr) -> None:
         columns = self.source_columns(source.this if isinstance(source, exp.Lateral) else source)
-        alias = source.args.get("alias")
-        self.sources[source.alias_or_name.lower() or f"?{len(self.sources)}"] = renamed(columns, alias)
+        alias, name = source.args.get("alias"), source.alias_or_name.lower() or f"?{len(self.sources)}"
+        self.sources[name], self.nodes[name] = renamed(columns, alias), source
         if is_events(source) and not (alias is not None and alias.args.get("columns")):
             source.meta[SOURCE] = self.tables[source.alias_or_name.lower()] = str(id(source))
         for join in source.args.get("joins") or []:
-            self.source(join.this)
-            if join.args.get("on") is not None:
-                self.condition(join.args["on"])
+            self.join(join)
 
     def source_columns(self, source: exp.Expr) -> Columns:
         if isinstance(source, exp.Table) and not isinstance(source.this, exp.Anonymous):
@@ -177,7 +190,7 @@ class _Query(Scope):
         if isinstance(source, exp.Anonymous):
             kind = self.visit(source)
             return {source.name.lower(): Kind.NUMBER if kind in (Kind.LIST, Kind.OTHER) else kind}
-        if isinstance(source, exp.Subquery) and isinstance(source.this, exp.Table):
+        if isinstance(source, exp.Subquery) and (isinstance(source.this, exp.Table) or source.this.args.get("joins")):
             self.source(source.this)
             return {}
         if isinstance(source, (exp.Subquery, exp.Values)):
@@ -209,16 +222,18 @@ class _Query(Scope):
         return columns
 
     def star(self, item: exp.Expr) -> Columns:
-        for replaced in item.args.get("replace") or []:
-            self.visit(replaced.unalias())
+        star = item.this if isinstance(item, exp.Column) else item
+        replaced = {new.alias.lower(): self.visit(new.unalias()) for new in star.args.get("replace") or []}
+        gone = {name.name.lower() for name in star.args.get("except_") or []}
         table = item.table.lower() if isinstance(item, exp.Column) else ""
         found: Columns = {}
         for name, columns in self.sources.items():
             for column, kind in columns.items() if table in ("", name) else ():
-                add(found, column, kind)
+                if column not in gone:
+                    add(found, column, replaced.get(column, kind))
             if not columns:
                 add(found, UNALIGNED, Kind.OTHER)
-        if self.merges or any(item.args.get(change) for change in ("except_", "rename", "ilike")):
+        if self.merges or any(star.args.get(change) for change in ("except_", "rename", "ilike")):
             add(found, UNALIGNED, Kind.OTHER)
         if not table:
             item.meta["columns"] = found
@@ -234,7 +249,7 @@ class _Query(Scope):
         else:
             self.keys_only = any(isinstance(key, _SETS) for key in group.expressions)
             for leaf in [leaf for key in group.expressions for leaf in _leaves(key)]:
-                self.group_key(select, leaf)
+                self.group_term(select, leaf)
         self.aggregates -= 1
 
     def group_by_all(self, select: exp.Expr, group: exp.Expr) -> None:
@@ -251,29 +266,33 @@ class _Query(Scope):
                 if not item.is_star:
                     self.note_group(item.unalias())
             return
-        if not any(self.probe(item.unalias())[1].is_variant for item in items):
+        if not any(self.probe(item.unalias())[1].is_known for item in items):
             return
         group.set("all", None)
         places = {id(item): place for place, item in enumerate(select.expressions, 1)}
         group.set("expressions", [exp.Literal.number(places[id(item)]) for item in items])
         for key in list(group.expressions):
-            self.group_key(select, key)
+            self.group_term(select, key)
 
-    def group_key(self, select: exp.Expr, key: exp.Expr) -> None:
+    def group_term(self, select: exp.Expr, key: exp.Expr) -> None:
         path = self.referenced(select, key)
         kind = self.kind_of(path)
-        if kind.is_variant:
+        if kind.is_variant or kind.holds_variants:
+            path = self.plain(exp.Paren(this=path.copy()).this)
             self.note_group(path)
-            key.replace(self.casts.group_key(path, kind))
+            key.replace(self.group_key(path, self.kind_of(path)))
             return
         found, kind = self.probe(path)
-        form = self.casts.group_key(found, kind) if kind.is_variant else found
+        form = self.key(found, kind)
         if any(self.kind_of(part).is_variant for part in path.walk()):  # the same wherever it stands
-            self.computed.append((path.copy(), form, Kind.TEXT if kind.is_variant else kind))
+            self.computed.append((path.copy(), form, keyed(kind)))
             key.replace(form.copy())
 
+    def group_key(self, node: exp.Expr, kind: Kind) -> exp.Expr:
+        return self.key(node, kind) if self.keys_only else super().group_key(node, kind)
+
     def note_group(self, path: exp.Expr) -> None:
-        if self.kind_of(path).is_variant:
+        if self.kind_of(path).holds_variants:
             self.grouped.add(self.identity(path))
 
     def referenced(self, select: exp.Expr, key: exp.Expr) -> exp.Expr:
@@ -289,8 +308,8 @@ class _Query(Scope):
         on = select.args["distinct"].args.get("on") if select.args.get("distinct") is not None else None
         for key in list(on.expressions) if on is not None else []:
             found, kind = self.probe(self.referenced(select, key))
-            if kind.is_variant:
-                key.replace(self.casts.group_key(found, kind))
+            if kind.holds_variants:
+                key.replace(self.group_key(found, kind))
             else:
                 self.visit(key)
 
@@ -303,9 +322,9 @@ class _Query(Scope):
             self.key_items(select, [])
             return
         values = [(value, value.meta["kind"]) for value in (item.unalias() for item in select.expressions)]
-        if any(kind.is_variant for _, kind in values):
+        if any(kind.holds_variants for _, kind in values):
             keys = [
-                self.casts.group_key(value, kind) if kind.is_variant else value.copy()
+                self.group_key(value, kind)
                 for value, kind in values
                 if value.find(exp.Column, exp.Anonymous) is not None  # a constant makes no row distinct
             ]
@@ -319,6 +338,7 @@ class _Query(Scope):
             return
         if select is not None and len(order.expressions) == 1 and order.expressions[0].this.name.upper() == "ALL":
             self.order_by_all(order, select)
+        order.set("expressions", spread(order.expressions))
         for ordered in order.expressions:
             self.ordered(ordered, select)
 
@@ -338,7 +358,7 @@ class _Query(Scope):
         """One term of ORDER BY."""
         kind = self.order_kind(ordered.this, select)
         if kind.is_variant:
-            ordered.set("this", self.casts.order(self.shown(ordered.this, select), kind))
+            ordered.set("this", self.casts.order(marked(self.shown(ordered.this, select), kind), kind))
 
     def order_kind(self, key: exp.Expr, select: exp.Expr | None) -> Kind:
         """The kind of a term; in ORDER BY an alias comes before an input column."""
@@ -371,16 +391,16 @@ class _Query(Scope):
     def path(self, node: exp.Expr, kind: Kind) -> Kind:
         node = self.plain(node)
         kind = self.kind_of(node)
-        if self.aggregates or not self.is_grouped(node):
+        if self.aggregates or kind == Kind.KEY or not self.is_grouped(node):
             return kind
+        if self.keys_only:
+            node.replace(self.key(node, kind))
+            return keyed(kind)
         if self.is_key(node) and (shown := self.casts.shown(node, kind)) is not None:
             node.replace(shown)
             return kind
-        if self.keys_only:
-            node.replace(self.casts.key(node, kind))
-            return Kind.TEXT
         node.replace(unboxed(call("any_value", boxed(node.copy()))))
-        return Kind.PATH
+        return Kind.PATH if kind.is_variant else kind
 
     def is_key(self, node: exp.Expr) -> bool:
         return self.identity(node) in self.grouped
@@ -404,12 +424,14 @@ class _Query(Scope):
         return node
 
     def subquery(self, query: exp.Expr) -> Kind:
+        return next(iter(self.query_kinds(query)), Kind.OTHER)
+
+    def query_kinds(self, query: exp.Expr) -> list[Kind]:
         while isinstance(query, (exp.Exists, exp.Any, exp.All)):
             query = query.this
         if not isinstance(query, (exp.Query, exp.Values)):
-            return self.visit(query)
-        columns = self.inner(query)
-        return next(iter(columns.values()), Kind.OTHER)
+            return [self.visit(query)]
+        return list(self.inner(query).values())
 
 
 def leftmost(query: exp.Expr) -> exp.Expr:

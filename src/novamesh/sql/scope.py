@@ -53,8 +53,8 @@ class Scope(Calls):
             steps, kind = parts[2:], self.lookup(parts[1], parts[0])
         if kind is None and not column.table:
             kind = self.items.get(column.name.lower(), (None, Kind.OTHER))[1]
-        if steps:
-            kind = Kind.PATH if kind is not None and kind.is_variant else Kind.OTHER
+        for step in steps:
+            kind = (kind or Kind.OTHER).step(step)
         table = parts[0].lower() if len(parts) - len(steps) == 2 else self.owner(parts[0])
         return [table, parts[len(parts) - len(steps) - 1].lower(), *steps], kind or Kind.OTHER
 
@@ -73,7 +73,7 @@ class Scope(Calls):
         """The kind of a path, or OTHER, without changing anything."""
         if isinstance(node, exp.Column):
             kind = self.column(node)[1]
-            if kind.is_variant:
+            if kind.holds_variants:
                 self.mark(node)
             return self.known(node, kind)
         if isinstance(node, exp.Identifier):  # in the body of a lambda a parameter is no column
@@ -81,10 +81,11 @@ class Scope(Calls):
         if isinstance(node, exp.Paren):
             return self.kind_of(node.this)
         if isinstance(node, exp.Dot) or is_step(node):
-            return self.known(node, Kind.PATH) if self.kind_of(node.this).is_variant else Kind.OTHER
+            key = node.expression if isinstance(node, exp.Dot) else node.expressions[0]
+            return self.known(node, self.kind_of(node.this).step(key.name))
         if isinstance(node, exp.JSONExtract) and not isinstance(node, exp.JSONExtractScalar):
             steps = isinstance(node.expression, exp.Literal)
-            return Kind.PATH if steps and self.kind_of(node.this).is_variant else Kind.OTHER
+            return Kind.PATH if steps and self.kind_of(node.this).has_steps else Kind.OTHER
         return Kind.OTHER
 
     def known(self, node: exp.Expr, kind: Kind) -> Kind:

@@ -1,0 +1,184 @@
+"""What functions take that look into lists: what the elements are compared as.
+
+Elements of a list are VARIANTs where the list was sent as one or is made of paths. They become what they are compared
+with, as paths do: numbers, or keys where that is not plain; what only moves elements leaves them as they were sent.
+"""
+
+import re
+from typing import Final
+
+from sqlglot import exp
+
+from novamesh.sql.compound import Compounds, each, keyed
+from novamesh.sql.operands import is_word
+from novamesh.sql.paths import Kind, call, kind_of_type, list_of, named, unboxed
+
+_OF_NUMBERS: Final = "avg|sum|min|max|median|product|stddev|var_"
+_OF_TWO: Final = frozenset("has_all has_any intersect".split())
+_AGGREGATES: Final = frozenset("aggr aggregate".split())
+_COMPARING: Final = frozenset(
+    """
+    approx_count_distinct contains distinct entropy has has_all has_any histogram indexof intersect mode position
+    unique
+    """.split()
+)
+_SORTING: Final = frozenset("grade_up reverse_sort sort".split())
+_PLACES: Final = frozenset("element extract resize slice".split())  # the other arguments are integers
+_MOVING: Final = frozenset(
+    """
+    any_value append cat concat count element extract filter first flatten last pop_back pop_front prepend push_back
+    push_front resize reverse select slice where zip
+    """.split()
+)
+_LISTS_OF_ITS_OWN: Final = _MOVING - frozenset("any_value count element extract first flatten last zip".split())
+_ELEMENTS_OF_IT: Final = frozenset("any_value element extract first last".split())
+
+
+class Lists(Compounds):
+    """Operands that are calls of functions of lists."""
+
+    def list_arguments(self, name: str, arguments: list[exp.Expr], kinds: list[Kind]) -> None:
+        base = _base(name)
+        if base in _AGGREGATES and len(arguments) > 1 and isinstance(arguments[1], exp.Literal):
+            base, arguments, kinds = arguments[1].name.lower(), arguments[:1], kinds[:1]
+        paths = any(kind.is_variant or kind.holds_variants for kind in kinds)
+        if not paths:
+            return
+        if any(isinstance(argument, exp.Lambda) for argument in arguments) or name == "unnest":
+            self.moved(arguments, kinds)
+        elif name == "array_to_string":
+            self.texts(arguments, kinds)
+        elif base in _PLACES:
+            self.moved(arguments[:1], kinds[:1])
+            for node, kind in zip(arguments[1:], kinds[1:], strict=True):
+                if kind.is_variant:
+                    node.replace(self.casts.small(node, kind))
+        elif base in _SORTING:
+            self.sorted(base, arguments[0], kinds[0])
+        elif base == "prepend":
+            self.moved(arguments[::-1], kinds[::-1])
+        elif base in _MOVING:
+            self.moved(arguments, kinds)
+        elif re.match(_OF_NUMBERS, base):
+            self.numbers(arguments, kinds)
+        elif base in _COMPARING:
+            self.compare_elements(arguments, kinds, lists=2 if base in _OF_TWO else 1)
+        else:
+            self.texts(arguments, kinds)
+
+    def list_kind(self, name: str, kinds: list[Kind]) -> Kind:
+        """The kind of what a function of lists gives."""
+        base = _base(name)
+        first = next(iter(kinds[::-1] if base == "prepend" else kinds), Kind.OTHER)
+        first = Kind.ELEMENTS if first.has_steps else first
+        if base in ("apply", "transform") and len(kinds) > 1:
+            return kinds[1]
+        if base in _ELEMENTS_OF_IT:
+            return first.element
+        if base in ("distinct", "intersect"):
+            return keyed(first)
+        if base in _LISTS_OF_ITS_OWN or base in _SORTING - {"grade_up"}:
+            return first if first.is_list else Kind.OTHER
+        return Kind.OTHER
+
+    def moved(self, arguments: list[exp.Expr], kinds: list[Kind]) -> None:
+        """What only moves elements leaves them alone, but for paths that are put into a list of another type."""
+        if kinds[0].has_steps:
+            arguments[0].replace(self.casts.elements(arguments[0]))
+        for node, kind in zip(arguments[1:], kinds[1:], strict=True):
+            if kind.is_variant and kinds[0] == Kind.LIST:
+                node.replace(self.casts.to(node, kind, Kind.NUMBER if _is_numbers(arguments[0]) else Kind.TEXT))
+
+    def texts(self, arguments: list[exp.Expr], kinds: list[Kind]) -> None:
+        for place, (node, kind) in enumerate(zip(arguments, kinds, strict=True)):
+            if kind.is_variant and place:
+                node.replace(self.casts.text(node, kind))
+            elif kind.is_variant or kind == Kind.ELEMENTS:
+                node.replace(self.element_texts(node, kind))
+
+    def numbers(self, arguments: list[exp.Expr], kinds: list[Kind], *, lists: int = 1) -> None:
+        for place, (node, kind) in enumerate(zip(arguments, kinds, strict=True)):
+            if kind.is_variant and place >= lists:
+                node.replace(self.casts.number(node, kind))
+            elif kind in (Kind.ELEMENTS, Kind.KEYS) or kind.is_variant:  # by way of text, as in paths.py
+                node.replace(exp.TryCast(this=self.element_texts(node, kind), to=list_of(exp.DType.DOUBLE)))
+
+    def compare_with_list(self, node: exp.Expr, values: exp.Expr) -> Kind:
+        """``x IN properties.tags``, ``x = ANY (properties.tags)``."""
+        holder = values.parent
+        kinds = [self.visit(values), self.visit(node.this)]
+        held = holder.args[str(values.arg_key)] if holder is not None else values
+        self.compare_elements([held, node.this], kinds, lists=1)
+        return Kind.BOOL
+
+    def compare_elements(self, arguments: list[exp.Expr], kinds: list[Kind], *, lists: int) -> None:
+        """What compares elements: by number where all that is no path is one, else by key."""
+        others = {
+            Kind.NUMBER if _is_numbers(node) or kind == Kind.NUMBER else kind
+            for node, kind in zip(arguments, kinds, strict=True)
+            if not kind.is_variant and not kind.holds_variants and kind not in (Kind.KEYS, Kind.NULL)
+        }
+        if not any(kind.is_variant or kind.holds_variants for kind in kinds):
+            return
+        if others == {Kind.NUMBER}:
+            self.numbers(arguments, kinds, lists=lists)
+            return
+        sought = [node for node, kind in zip(arguments, kinds, strict=True) if not kind.is_known]
+        words = len(sought) == len(arguments) - 1 > 0 and all(_is_words(node) for node in sought)
+        for place, (node, kind) in enumerate(zip(arguments, kinds, strict=True)):
+            if kind.has_steps and words:
+                node.replace(self.element_texts(node, kind))  # no number is equal to a word
+            else:
+                node.replace(self.textual(node, Kind.ELEMENTS if kind.has_steps and place < lists else kind))
+
+    def sorted(self, name: str, node: exp.Expr, kind: Kind) -> None:
+        """By the documented order: of pairs of what to sort by and the element, which is what is left then."""
+        elements = self.casts.elements(node) if kind.has_steps else node.copy()
+        kind = Kind.ELEMENTS if kind.has_steps else kind
+        if not kind.is_list:
+            return
+
+        def pair(element: exp.Expr) -> exp.Expr:
+            both = call("struct_pack", named("o", self.place(element, kind.element)), named("v", element))
+            missing = exp.Is(this=element.copy(), expression=exp.Null())
+            return exp.Case(ifs=[exp.If(this=missing, true=exp.Null())], default=both)
+
+        whole = node.parent
+        node.replace(each(elements, pair))
+        if whole is not None and name != "grade_up":
+            holder = exp.Paren(this=exp.Null())
+            whole.replace(holder)
+            holder.replace(each(whole, unboxed))
+
+    def sliced(self, node: exp.Expr, kind: Kind) -> exp.Expr:
+        """A slice of a list, or of text: a VARIANT."""
+        is_list = call("starts_with", call("variant_typeof", node.this.copy()), exp.Literal.string("ARRAY"))
+        elements, text = node.copy(), node.copy()
+        elements.this.replace(self.casts.elements(node.this))
+        text.this.replace(self.casts.text(node.this, kind))
+        never = exp.If(this=exp.Boolean(this=False), true=node.this.copy())  # makes the text a VARIANT
+        return exp.Case(ifs=[exp.If(this=is_list, true=elements)], default=exp.Case(ifs=[never], default=text))
+
+
+def is_list_function(name: str) -> bool:
+    return name.startswith(("list_", "array_")) or name in ("filter", "apply", "reduce", "flatten", "aggregate")
+
+
+def _base(name: str) -> str:
+    return name.removeprefix("list_").removeprefix("array_")
+
+
+def _is_numbers(node: exp.Expr) -> bool:
+    """Whether this is a list of numbers, as far as can be seen."""
+    if isinstance(node, exp.Cast):
+        inner = node.args["to"].expressions
+        return bool(inner) and kind_of_type(inner[0]) == Kind.NUMBER
+    values = [part.this if isinstance(part, exp.Neg) else part for part in node.expressions]
+    literal = all(isinstance(value, exp.Literal) and not value.is_string for value in values)
+    return isinstance(node, exp.Array) and bool(values) and literal
+
+
+def _is_words(node: exp.Expr) -> bool:
+    """Whether these are strings that are no numbers, as far as can be seen."""
+    values = node.expressions if isinstance(node, exp.Array) else [node]
+    return all(is_word(value) for value in values)
