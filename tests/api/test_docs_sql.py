@@ -46,7 +46,8 @@ def code(cell: str) -> list[str]:
 CASTS = table(PAGE, "| sent |")
 COOKBOOK = re.findall(r"^### (.+)$", PAGE, re.MULTILINE)
 EMPTY = {"Quarantine"}  # a node that works has nothing in it
-IDIOMS = [piece for row in table(PAGE, "| there |") for piece in code(row[1])][:-1]
+IDIOMS = [piece for row in table(PAGE, "| written | the same") for cell in row for piece in code(cell)]
+INSTEAD = [piece for row in table(PAGE, "| there |") for piece in code(row[1])][:-1]
 NAMES = [(piece, code(name)[0]) for cell, name in table(PAGE, "| expression |") for piece in code(cell)]
 VALUES = table(PAGE, "| type | SQL |")
 
@@ -72,7 +73,8 @@ def answer_to(node: RunningNode, sql: str) -> dict[str, Any]:
 def test_there_is_something_to_try() -> None:
     assert len(blocks()) > len(COOKBOOK) >= 20
     assert len(CASTS) == 10
-    assert len(IDIOMS) > 50
+    assert len(IDIOMS) > 100
+    assert len(INSTEAD) > 10
     assert len(NAMES) > 10
     assert len(VALUES) > 15
 
@@ -85,7 +87,7 @@ def test_queries(shop: RunningNode, heading: str, sql: str) -> None:
         assert document["rows"]
 
 
-@pytest.mark.parametrize("expression", IDIOMS)
+@pytest.mark.parametrize("expression", IDIOMS + INSTEAD)
 def test_idioms(shop: RunningNode, expression: str) -> None:
     sql = expression if expression.startswith("SELECT ") else f"SELECT {expression} FROM events"
     answer_to(shop, sql)

@@ -205,9 +205,13 @@ _TYPED_JSON: Final = frozenset({"from_json", "from_json_strict", "json_transform
 
 
 def nearest(name: str, known: frozenset[str] = ALLOWED) -> str:
-    """``; the nearest allowed name is x``, or nothing where no name is near."""
-    close = difflib.get_close_matches(name.lower(), sorted(known), n=1, cutoff=0.75)
-    return f"; the nearest allowed name is {close[0]}" if close else ""
+    """``; the nearest allowed name is x``, or nothing: a name that only looks alike is worse."""
+    plain = name.lower().replace("_", "")
+    words = sorted(known, key=lambda word: ("_" in word, word))  # date_trunc rather than datetrunc
+    spelled = {word.lower().replace("_", ""): word for word in words}
+    alike = [word for word in spelled if word[0] == plain[:1] and abs(len(word) - len(plain)) < 3]
+    close = difflib.get_close_matches(plain, alike, n=1, cutoff=0.8)
+    return f"; the nearest allowed name is {spelled[close[0]]}" if close else ""
 
 
 def argument_fault(name: str, call: exp.Anonymous) -> str | None:

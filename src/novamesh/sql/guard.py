@@ -18,7 +18,7 @@ import msgspec
 from sqlglot import exp
 
 from novamesh.errors import InvalidQuery, QueryNotAllowed
-from novamesh.sql import functions, hoist, inspect, names, rewrite
+from novamesh.sql import functions, hoist, idiom_table, idioms, inspect, names, rewrite
 from novamesh.sql.hoist import Extent
 from novamesh.sql.parse import MAX_JOINS, generate, parse
 from novamesh.sql.paths import NATIVE_TYPES
@@ -37,6 +37,7 @@ MAX_CUBE: Final = 5
 MAX_GROUPING_SETS: Final = 32
 
 TABLES: Final = ("events", "quarantine")
+_FUNCTIONS: Final = functions.ALLOWED | idiom_table.SPELLED
 _OUR_TABLES: Final = (*TABLES, hoist.SHREDDED, hoist.PLAIN)
 
 
@@ -91,6 +92,7 @@ def _check(sql: str, schema: str, limit: int | None, careful: bool, extent: Exte
     query = parse(sql)
     if isinstance(query, exp.Select) and not query.expressions:
         raise InvalidQuery("The query ends after SELECT; name what to select")
+    idioms.translate(query)
     _verify(query, ours=False)
     _Tables(schema, ours=False).visit(query, {})
     shown = names.assign(query)
@@ -169,7 +171,8 @@ def _verify_node(node: exp.Expr, *, ours: bool) -> None:
     if isinstance(node, exp.Anonymous):
         _verify_call(node)
     elif isinstance(node, exp.Dot) and not isinstance(node.expression, exp.Identifier):
-        raise QueryNotAllowed(f"Functions are called as {node.expression.name or 'f'}(x), without a dot before them")
+        name = node.expression.name if node.expression is not None else ""
+        raise QueryNotAllowed(f"Functions are called as {name or 'f'}(x), without a dot before them")
     elif isinstance(node, exp.Alias) and not isinstance(node.parent, (exp.Select, exp.Star)):
         raise QueryNotAllowed(f"Only result columns and tables have aliases; remove AS {node.alias}")
     elif isinstance(node, exp.Identifier) and not node.name:
@@ -191,7 +194,7 @@ def _verify_node(node: exp.Expr, *, ours: bool) -> None:
 def _verify_call(call: exp.Anonymous) -> None:
     name = call.name.lower()
     if name not in functions.ALLOWED:
-        raise QueryNotAllowed(f"Function {name} is not allowed{functions.nearest(name)}")
+        raise QueryNotAllowed(f"Function {name} is not allowed{functions.nearest(name, _FUNCTIONS)}")
     fault = functions.argument_fault(name, call)
     if fault:
         raise QueryNotAllowed(f"That call of {name} may not run: {fault}")
@@ -200,7 +203,7 @@ def _verify_call(call: exp.Anonymous) -> None:
 def _unknown(node: exp.Expr) -> str:
     if isinstance(node, exp.Func):
         name = (node.meta.get("name") or node.sql_name()).lower()
-        return f"Function {name} is not allowed{functions.nearest(name)}"
+        return f"Function {name} is not allowed{functions.nearest(name, _FUNCTIONS)}"
     return f"{type(node).__name__.upper()} may not be used in a query; queries read events with SELECT"
 
 

@@ -18,6 +18,8 @@ from typing import Final
 from sqlglot import exp
 
 UNNAMED: Final = "?column?"
+SHOWN: Final = "shown"
+"""Where a node that idioms.py put in place of a call keeps the name of that call."""
 
 TYPES: Final[dict[str, dict[str, str]]] = {
     "events": {
@@ -120,6 +122,8 @@ def is_star(node: exp.Expr) -> bool:
 
 def _figure(node: exp.Expr) -> tuple[str, int]:
     """A name and how good it is."""
+    if node.meta.get(SHOWN):
+        return node.meta[SHOWN], _NONE if node.meta[SHOWN] == UNNAMED else _GOOD
     if isinstance(node, (exp.Column, exp.Dot)):
         last = node.this if isinstance(node, exp.Column) else node.expression
         return last.name, _GOOD

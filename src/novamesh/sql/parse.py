@@ -17,7 +17,7 @@ from sqlglot.errors import ErrorLevel, ParseError, SqlglotError
 from sqlglot.tokenizer_core import Token, TokenType
 
 from novamesh.errors import InvalidQuery, QueryNotAllowed
-from novamesh.sql import functions
+from novamesh.sql import functions, idiom_syntax, idiom_table
 
 MAX_TEXT: Final = 100_000
 MAX_TOKENS: Final = 6_000
@@ -33,6 +33,12 @@ _UNMARKED: Final = frozenset(  # their arguments have a syntax of their own: FRO
     "extract first_value lag last_value lead nth_value overlay position substring trim".split()
 )
 _LAMBDA_TAKERS: Final = frozenset({"aggregate", "apply", "columns", "filter", "reduce"})
+# What sqlglot has a class for that may not run keeps its name too, so that a refusal says what the user wrote.
+_KNOWN: Final = (
+    {name.lower() for name in DuckDB.Parser.FUNCTIONS}
+    - {name.lower() for name in DuckDB.Parser.FUNCTION_PARSERS}
+    - {name.lower() for kind in functions.NODES if issubclass(kind, exp.Func) for name in kind.sql_names()}
+)
 _TYPE_NAMES: Final = frozenset({"date", "json", "map", "row"})
 _STARTS: Final = frozenset({TokenType.SELECT, TokenType.WITH, TokenType.FROM, TokenType.VALUES, TokenType.L_PAREN})
 _BEFORE_STAR: Final = frozenset(
@@ -76,12 +82,13 @@ def parse(sql: str) -> exp.Query | exp.Values:
         raise QueryNotAllowed(f"The query is longer than {MAX_TEXT} characters; shorten it")
     if MARK in sql or "\0" in sql:
         raise InvalidQuery("The query holds a character SQL does not have; remove it")
-    dialect = Dialect()
+    dialect, tokens = Dialect(), list[Token]()
     try:
-        tokens = _faithful(_bounded(dialect.tokenize(sql)))
-        trees = dialect.parser(error_level=ErrorLevel.IMMEDIATE, max_nodes=MAX_NODES).parse(tokens, sql)
+        tokens = idiom_syntax.joined(_bounded(dialect.tokenize(sql)))
+        idiom_syntax.check(tokens)
+        trees = _trees(dialect, tokens, sql)
     except ParseError as error:
-        raise _invalid(error) from None
+        raise idiom_syntax.hint(tokens) or _invalid(error) from None
     except _FAILURES as error:
         raise InvalidQuery(f"The query cannot be parsed: {_first_line(error)}") from None
     if len(trees) != 1 or not isinstance(trees[0], (exp.Query, exp.Values)):
@@ -89,6 +96,16 @@ def parse(sql: str) -> exp.Query | exp.Values:
     _unmark(trees[0])
     _spread(trees[0])
     return trees[0]
+
+
+def _trees(dialect: Dialect, tokens: list[Token], sql: str) -> list[exp.Expr | None]:
+    try:
+        return dialect.parser(error_level=ErrorLevel.IMMEDIATE, max_nodes=MAX_NODES).parse(_faithful(tokens), sql)
+    except ParseError:
+        mended = idiom_syntax.mended(tokens)
+        if mended is None:
+            raise
+        return _trees(dialect, mended, sql)
 
 
 def _bounded(tokens: list[Token]) -> list[Token]:
@@ -170,7 +187,9 @@ def _faithful(tokens: list[Token]) -> list[Token]:
             opening, closing = _like(name, TokenType.L_PAREN, "("), _like(name, TokenType.R_PAREN, ")")
             result += [opening, opening, name, closing, closing]
         after = tokens[place + 1] if place + 1 < len(tokens) else None
-        if token.token_type == TokenType.PLACEHOLDER and token.text == "?":
+        if token.token_type == TokenType.PLACEHOLDER and idiom_syntax.is_key_test(tokens, place):
+            result.append(token)
+        elif token.token_type == TokenType.PLACEHOLDER and token.text == "?":
             # Rewriting may repeat or move a placeholder, so each keeps the place it has now.
             unnamed += 1
             result += [_like(token, TokenType.PARAMETER, "$"), _like(token, TokenType.NUMBER, str(unnamed))]
@@ -185,7 +204,7 @@ def _faithful(tokens: list[Token]) -> list[Token]:
 
 def _is_json_arrow(tokens: list[Token], place: int, call: str) -> bool:
     """Whether ``x -> 'a'``, first in an argument, takes a key of JSON: a lambda returns no constant."""
-    if place < 2 or place + 1 == len(tokens) or call.startswith(("list_", "array_")) or call in _LAMBDA_TAKERS:
+    if place < 2 or place + 1 == len(tokens) or call.startswith(("list_", "array")) or call in _LAMBDA_TAKERS:
         return False
     return (
         tokens[place + 1].token_type in (TokenType.STRING, TokenType.NUMBER)
@@ -200,7 +219,11 @@ def _is_call(tokens: list[Token], place: int) -> bool:
     Marking a word that is no call (an alias with columns) does no harm: marks are removed wherever they end up.
     """
     word = tokens[place].text.lower()
-    if word not in functions.ALLOWED or word in _UNMARKED:
+    if word in ("any", "extract", "position"):
+        return idiom_syntax.is_call(tokens, place)
+    word = word.removesuffix(idiom_syntax.PARAMETRIC)
+    known = word in functions.ALLOWED or word in idiom_table.NAMES
+    if word in _UNMARKED or not (known or (word in _KNOWN and tokens[place].token_type == TokenType.VAR)):
         return False
     kinds = [token.token_type for token in tokens[max(0, place - 2) : place]]
     last = kinds[-1] if kinds else None
