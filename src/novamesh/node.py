@@ -31,6 +31,7 @@ from novamesh.spool.segment import clear_leftovers
 from novamesh.status import metrics
 from novamesh.status.uptime import HEARTBEAT_S, Uptime
 from novamesh.store.contract import EXIT_REFUSED
+from novamesh.store.memory import ENVIRONMENT
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +173,9 @@ class StoreSupervisor:
         return 1 if self.refused.is_set() else 0
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([sys.executable, "-m", "novamesh.store.process"], stdin=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "novamesh.store.process"], stdin=subprocess.PIPE, env={**os.environ, **ENVIRONMENT}
+        )
         assert process.stdin is not None
         # Left open: its end tells the store that this process is gone.
         process.stdin.write(msgspec.json.encode(self._config) + b"\n")

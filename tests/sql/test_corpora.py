@@ -8,20 +8,24 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support import RunningNode, running_node
+from tests.memory import peak, reset_peak, resident
+from tests.support import RunningNode, running_node, wait_for
 
 # Longer statements do not fit into a URL: the server refuses them before any of our code sees them.
 URL_LIMIT = 40_000
 DATA = Path(__file__).parents[1] / "data" / "sql"
 SANDBOX = [case for case in json.loads((DATA / "sandbox.json").read_text()) if len(case["sql"]) < URL_LIMIT]
 VARIANT = json.loads((DATA / "variant.json").read_text())
+MIB = 1024 * 1024
+# What a store with few events has for itself, generously.
+IDLE_BYTES = 200 * MIB
 
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
     """A node that holds the events of the second collection, and gives queries little time."""
     path = tmp_path_factory.mktemp("corpora") / "data"
-    with running_node(path, query_time_limit_ms=1500, query_memory_limit_bytes=512 * 1024 * 1024) as node:
+    with running_node(path, query_time_limit_ms=1500, query_memory_limit_bytes=512 * MIB) as node:
         events = [
             {"event": "v", "user_id": str(place), "properties": properties}
             for place, properties in enumerate(VARIANT["events"], 1)
@@ -56,6 +60,16 @@ def test_right_answers_without_casts(node: RunningNode, case: dict[str, Any]) ->
 def test_the_node_is_well_after_all_that(node: RunningNode) -> None:
     assert node.count() == len(VARIANT["events"])
     assert httpx.get(node.url + "/v1/health").json()["status"] == "ok"
+
+
+def test_a_query_that_took_all_memory_gives_it_back(node: RunningNode) -> None:
+    (store,) = node.children()["store"]
+    wait_for(lambda: resident(store) < IDLE_BYTES, what="memory given back by the queries before")
+    sql = next(case["sql"] for case in SANDBOX if case["name"] == "dos/map_big")
+    reset_peak(store)
+    assert node.query(sql).json()["error"] in {"query_too_large", "query_timeout"}
+    assert peak(store) > 2 * IDLE_BYTES
+    wait_for(lambda: resident(store) < IDLE_BYTES, what="memory given back")
 
 
 def _close(found: Any, wanted: Any) -> bool:

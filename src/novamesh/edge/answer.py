@@ -9,7 +9,7 @@ import msgspec
 from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
 
 from novamesh.edge.client import ask, ask_types
-from novamesh.edge.connection import cut
+from novamesh.edge.connection import Backlog, cut
 from novamesh.edge.request import ClientGone
 from novamesh.edge.worker import Worker
 from novamesh.errors import InvalidParameter, InvalidQuery
@@ -127,8 +127,10 @@ class Answering:
             headers = [("content-type", FORMATS[request.format]), *self._headers]
             transport = self._protocol.response_stream(200, headers)
             try:
-                async for data in answer.data():
-                    await transport.send_bytes(data)
+                with Backlog(self._scope.client) as backlog:
+                    async for data in answer.data():
+                        await transport.send_bytes(data)
+                        await backlog.give(len(data))
             except ProtocolClosed:
                 raise ClientGone from None
             except Exception as error:

@@ -14,6 +14,9 @@ from novamesh.store.results import TEXT_ENCODERS, ResultEncoder
 
 log = logging.getLogger(__name__)
 
+# The edge holds a message whole before it passes it on.
+MESSAGE_BYTES = 256 * 1024
+
 # What a cast of a VARIANT says of an object with keys that differ only in case.
 _CASE_CLASH = "duplicate name"
 
@@ -75,16 +78,21 @@ class Answer:
             body = b""
         elapsed_ms = round((time.perf_counter() - self._started) * 1000)
         body += encoder.end(encoder.meta(elapsed_ms, self._rows, self._truncated))
-        self._reader.tell((message(DATA, body) if body else b"") + message(END))
+        self._tell_parts(body)
+        self._reader.tell(message(END))
 
     def _tell(self, body: bytes) -> None:
         # Sent before it is counted: the first part holds the head, without which the end would be no JSON.
-        self._reader.tell(message(DATA, body))
+        self._tell_parts(body)
         self._bytes += len(body)
         if self._request.limit is not None and self._bytes > self._most_bytes:
             raise QueryTooLarge(
                 f"The result is larger than {self._most_bytes} bytes; select fewer columns or use /v1/export."
             )
+
+    def _tell_parts(self, body: bytes) -> None:
+        for start in range(0, len(body), MESSAGE_BYTES):
+            self._reader.tell(message(DATA, body[start : start + MESSAGE_BYTES]))
 
     def _wanted_rows(self, chunks: Iterator[Any]) -> Iterator[Any]:
         """The rows after those to skip, to the limit."""
@@ -140,7 +148,7 @@ def reported(error: duckdb.Error, reason: type[RequestError] | None, time_limit_
             f"The query took longer than {time_limit_s:g} s; narrow it, for example by timestamp, or aggregate more."
         )
     if isinstance(error, duckdb.OutOfMemoryException):
-        return QueryTooLarge("The query needs more memory than this node gives it; narrow it or aggregate more.")
+        return out_of_memory()
     if isinstance(error, duckdb.PermissionException):
         return QueryNotAllowed("The query uses something that may not be used here.")
     if isinstance(error, duckdb.FatalException | duckdb.InternalException | duckdb.IOException):
@@ -149,6 +157,11 @@ def reported(error: duckdb.Error, reason: type[RequestError] | None, time_limit_
     if isinstance(error, duckdb.NotImplementedException) and _CASE_CLASH in str(error):
         return CareNeeded()
     return InvalidQuery(_in_short(error))
+
+
+def out_of_memory() -> QueryTooLarge:
+    """What a client is told of a query that takes too much memory, the database's or ours."""
+    return QueryTooLarge("The query needs more memory than this node gives it; narrow it or aggregate more.")
 
 
 def _in_short(error: duckdb.Error) -> str:

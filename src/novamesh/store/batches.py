@@ -36,7 +36,11 @@ _ERRORS: dict[str, type[duckdb.Error]] = {
     "Out of Memory": duckdb.OutOfMemoryException,
 }
 
-ROWS_A_BATCH = 16_384
+# What DuckDB works on at a time: a batch is held in memory several times over, and rows may be wide.
+ROWS_A_BATCH = 2_048
+# Row groups of Parquet are larger where rows are small, for each has a cost of its own.
+ROWS_A_GROUP = 16_384
+GROUP_BYTES = 4 * 1024 * 1024
 
 
 def typed(sql: str, types: Sequence[str]) -> str:
@@ -72,6 +76,8 @@ class BatchResult(ResultEncoder):
             reader = cursor.sql(typed(sql, self.types), params=parameters).to_arrow_reader(ROWS_A_BATCH)
             self._open(reader.schema)
             yield from reader
+        except MemoryError:  # Arrow's own is one too
+            raise
         except (OSError, arrow.ArrowException) as error:
             raise _engine_error(str(error)) from None
 
@@ -88,8 +94,11 @@ class BatchResult(ResultEncoder):
         return self._sink.take()
 
     def rows(self, rows: arrow.RecordBatch, first: bool) -> bytes:
-        self._writer.write_batch(arrow.RecordBatch.from_arrays(rows.columns, schema=self._schema))
+        self._write(arrow.RecordBatch.from_arrays(rows.columns, schema=self._schema))
         return self._sink.take()
+
+    def _write(self, batch: arrow.RecordBatch) -> None:
+        self._writer.write_batch(batch)
 
     def end(self, meta: dict[str, Any]) -> bytes:
         self._write_meta(_text(meta))
@@ -116,12 +125,28 @@ class ArrowResult(BatchResult):
 
 
 class ParquetResult(BatchResult):
-    """A Parquet file, a row group a batch."""
+    """A Parquet file, some batches a row group."""
+
+    def __init__(self, columns: list[str], types: list[str]) -> None:
+        super().__init__(columns, types)
+        self._group: list[arrow.RecordBatch] = []
+
+    def _write(self, batch: arrow.RecordBatch) -> None:
+        self._group.append(batch)
+        rows, size = sum(part.num_rows for part in self._group), sum(part.nbytes for part in self._group)
+        if rows >= ROWS_A_GROUP or size >= GROUP_BYTES:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        if self._group:
+            self._writer.write_table(arrow.Table.from_batches(self._group, self._schema))
+            self._group.clear()
 
     def _make_writer(self) -> Any:
         return parquet.ParquetWriter(self._sink, self._schema, compression="zstd")
 
     def _write_meta(self, meta: str) -> None:
+        self._write_group()
         self._writer.add_key_value_metadata({"meta": meta})
 
 

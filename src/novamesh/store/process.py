@@ -22,6 +22,7 @@ from novamesh.logs import configure
 from novamesh.store.contract import EXIT_REFUSED, SOCKET_NAME, StoreStatus
 from novamesh.store.duckdb import Database
 from novamesh.store.loader import Loader
+from novamesh.store.memory import bound
 from novamesh.store.queries import Limits, QueryServer
 
 log = logging.getLogger(__name__)
@@ -104,6 +105,7 @@ def main() -> int:
     """Run the store. Returns the exit status."""
     config = msgspec.json.decode(_read_line(sys.stdin.fileno()), type=Config)
     configure(config.log_level)
+    bound(config.query_memory_limit_bytes)
     try:
         StoreProcess(config).run()
     except StartError as error:

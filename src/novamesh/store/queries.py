@@ -15,7 +15,7 @@ import duckdb
 import msgspec
 
 from novamesh.errors import InternalError, QueryTimeout, QueryTooLarge, RequestError, StoreUnavailable
-from novamesh.store.answers import Answer, ClientGone, reported
+from novamesh.store.answers import Answer, ClientGone, out_of_memory, reported
 from novamesh.store.contract import (
     DATA,
     END,
@@ -221,6 +221,8 @@ class QueryServer:
                         answer.fail(reported(error, running.reason, time_limit_s))
                     except QueryTooLarge as error:
                         answer.fail(error)
+                    except MemoryError:
+                        answer.fail(out_of_memory())
         finally:
             slots.release()
 
