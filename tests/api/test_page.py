@@ -22,6 +22,7 @@ TITLE = re.compile(r"<h4>([^<]+)</h4><div class=\"code sh\">")
 def page(shared_node: RunningNode) -> str:
     shared_node.settle()
     wait_for(lambda: httpx.get(shared_node.url + "/v1/ready").status_code == 200, what="readiness")
+    wait_for(lambda: "100.00%" in httpx.get(shared_node.url + "/").text, what="the first uptime")
     answer = httpx.get(shared_node.url + "/")
     assert answer.status_code == 200
     return answer.text
@@ -54,6 +55,7 @@ def examples(page: str) -> dict[str, str]:
         "POST /v1/ingest API key required",
         "POST /v1/batch API key required",
         "GET /v1/query API key required",
+        "GET /v1/export API key required",
         '{"accepted": true, "queued": 1}',
         '"error": "unauthorized"',
         "401 Unauthorized",
@@ -66,7 +68,20 @@ def test_it_says(page: str, words: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["event", "properties", "user_id", "timestamp", "events", "context", "id", "q", "format", "limit"],
+    [
+        "event",
+        "properties",
+        "user_id",
+        "timestamp",
+        "events",
+        "context",
+        "id",
+        "q",
+        "format",
+        "limit",
+        "cursor",
+        "after",
+    ],
 )
 def test_it_lists_the_parameter(page: str, name: str) -> None:
     assert f'<th scope="row"><code>{name}</code>' in page
@@ -142,7 +157,8 @@ def run(tmp_path: Path) -> Run:
         )
         assert done.returncode == 0, done.stderr
         body, _, status = done.stdout.rpartition("\n")
-        return int(status), json.loads(body)
+        lines = "/v1/export" in command and status == "200"
+        return int(status), [json.loads(line) for line in body.splitlines()] if lines else json.loads(body)
 
     return run
 
@@ -177,6 +193,13 @@ def test_query_example(run: Run, page: str, shared_node: RunningNode) -> None:
     assert body["meta"]["elapsed_ms"] >= 0
 
 
+def test_export_example(run: Run, page: str, shared_node: RunningNode) -> None:
+    shared_node.settle()
+    status, [*rows, last] = run(examples(page)["Export events"], shared_node.key)
+    assert (status, list(rows[0])) == (200, ["event", "user_id", "timestamp"])
+    assert last["meta"]["rows"] == len(rows)
+
+
 def test_every_example_is_run_here(page: str) -> None:
     tested = {
         "Health",
@@ -185,11 +208,12 @@ def test_every_example_is_run_here(page: str) -> None:
         "Send a batch",
         "Send a batch, compressed",
         "Count events by name",
+        "Export events",
     }
     assert set(examples(page)) == tested
 
 
-@pytest.mark.parametrize("title", ["Send one event", "Send a batch", "Count events by name"])
+@pytest.mark.parametrize("title", ["Send one event", "Send a batch", "Count events by name", "Export events"])
 def test_an_example_without_a_key_gets_the_documented_401(
     run: Run, page: str, shared_node: RunningNode, title: str
 ) -> None:

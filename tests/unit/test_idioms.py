@@ -6,7 +6,11 @@ import pytest
 from sqlglot import exp
 
 from novamesh.errors import InvalidQuery, QueryNotAllowed
-from novamesh.sql import check, functions, idiom_formats, idiom_syntax, idiom_table, idioms
+from novamesh.sql import check, functions
+from novamesh.sql.idioms import formats as idiom_formats
+from novamesh.sql.idioms import syntax as idiom_syntax
+from novamesh.sql.idioms import table as idiom_table
+from novamesh.sql.idioms import translate as idioms
 from novamesh.sql.parse import MAX_NODES, generate, parse
 from tests.api import idiom_cases, idiom_families
 

@@ -326,3 +326,48 @@ def test_groups_and_mixed_lists(
     sql: str, expected: list[Any], careful: bool, engine: duckdb.DuckDBPyConnection
 ) -> None:
     assert rows(sql, engine, careful=careful) == expected
+
+
+SPELLED: list[tuple[str, list[Any]]] = [
+    (
+        "SELECT properties ->> 'o', properties.tags::VARCHAR, (properties.o::VARCHAR) FROM events WHERE user_id = '1'",
+        [['{"a":2}', '[1,"x"]', '{"a":2}']],
+    ),
+    (
+        "SELECT properties ->> 's', properties.k::VARCHAR, properties.o.a::VARCHAR FROM events WHERE user_id = '2'",
+        [["b", "1.0", "2.0"]],
+    ),
+    ("SELECT o::VARCHAR AS t FROM (SELECT properties.o AS o FROM events) q ORDER BY t LIMIT 1", [['{"a":2.0}']]),
+    (
+        "SELECT e.properties.o::VARCHAR FROM events e JOIN events f ON e.user_id = f.user_id WHERE f.properties ->> 'o' IS NOT NULL AND f.user_id = '1'",
+        [['{"a":2}']],
+    ),
+]
+
+
+@pytest.mark.parametrize("careful", [False, True], ids=["", "careful"])
+@pytest.mark.parametrize(("sql", "expected"), SPELLED)
+def test_text_of_lists_and_objects(
+    sql: str, expected: list[Any], careful: bool, engine: duckdb.DuckDBPyConnection
+) -> None:
+    assert rows(sql, engine, careful=careful) == expected
+
+
+def test_text_that_looks_like_json_is_itself() -> None:
+    sent = ['{"a": 1}', "[x", "{", '"', ""]
+    with duckdb.connect() as connection:
+        connection.execute(SPACE.format(schema="p1"))
+        fill(connection, [{"t": text} for text in sent])
+        assert rows("SELECT properties ->> 't' FROM events ORDER BY user_id", connection) == [[text] for text in sent]
+
+
+def test_json_is_read_below_the_view_and_only_where_the_text_looks_like_it() -> None:
+    """Outside the CASE it would be read of every event."""
+    sql = check("SELECT properties ->> 'page' FROM events", schema="p1", limit=10).sql
+    shown, tables = sql.split(" FROM ", 1)
+    assert "JSON" not in shown
+    assert (
+        tables.count("THEN json_extract_string(CAST(properties['page'] AS JSON), '$') ELSE CAST(")
+        == tables.count("AS JSON")
+        == 2
+    )

@@ -55,7 +55,8 @@ class Backlog:
         self._given += size
         if self._given > _UNWATCHED_BYTES and self._connection is None:
             self._connection = next((found.dup() for found in _connections(self._client)), None)
-            self._acked_before = self._acked()
+            # What was given before is not counted: some of it may have been taken, and must not be waited for.
+            self._given, self._acked_before = 0, self._acked()
         pause_s, waiting = 0.001, self._waiting()
         stalled_at = time.monotonic() + STALL_S
         while waiting > BACKLOG_BYTES:
@@ -68,7 +69,7 @@ class Backlog:
                 stalled_at = time.monotonic() + STALL_S
 
     def _waiting(self) -> int:
-        """At most so many bytes. Some of the first may have been taken before anybody looked."""
+        """At least so many bytes."""
         return self._given - (self._acked() - self._acked_before) if self._connection is not None else 0
 
     def _acked(self) -> int:

@@ -11,7 +11,7 @@ from typing import Final
 from sqlglot import exp
 
 from novamesh.sql.operands import Handler, Operands
-from novamesh.sql.paths import TEXT, Casts, Kind, call, list_of, named
+from novamesh.sql.paths import TEXT, TOGETHER, Casts, Kind, call, list_of, named
 
 _PLAIN: Final = Casts(careful=False)
 _LISTS: Final = frozenset("array_value list_pack list_value".split())
@@ -204,6 +204,20 @@ def cells(node: exp.Expr) -> list[exp.Expr]:
     if any(isinstance(part, exp.Comprehension) for part in node.expressions):
         return []
     return [part.expression if isinstance(part, (exp.PropertyEQ, exp.Kwarg)) else part for part in node.expressions]
+
+
+def spelled(text: exp.Expr, json: exp.Expr) -> exp.Expr:
+    """The text of a path, as JSON where the value is a list or an object, which DuckDB spells in its own way.
+
+    JSON is 20 times as slow to read, so it is only read where the text looks like it (2 M short texts: 13.5 ms; 9.5 as
+    text alone, 180 as JSON alone).
+    """
+    starts = call("left", text.copy(), exp.Literal.number(1))
+    nested = exp.In(this=starts, expressions=[exp.Literal.string("{"), exp.Literal.string("[")])
+    written = call("json_extract_string", json, exp.Literal.string("$"))
+    case = exp.Case(ifs=[exp.If(this=nested, true=written)], default=text.copy())
+    case.meta[TOGETHER] = True
+    return case
 
 
 def spread(terms: Iterable[exp.Expr]) -> list[exp.Expr]:

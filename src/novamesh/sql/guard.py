@@ -18,8 +18,10 @@ import msgspec
 from sqlglot import exp
 
 from novamesh.errors import InvalidQuery, QueryNotAllowed
-from novamesh.sql import functions, hoist, idiom_table, idioms, inspect, names, rewrite
+from novamesh.sql import functions, hoist, inspect, names, rewrite
 from novamesh.sql.hoist import Extent
+from novamesh.sql.idioms import table as idiom_table
+from novamesh.sql.idioms.translate import translate
 from novamesh.sql.parse import MAX_JOINS, generate, parse
 from novamesh.sql.paths import NATIVE_TYPES
 from novamesh.sql.types import NO_TYPES, PathTypes
@@ -92,7 +94,7 @@ def _check(sql: str, schema: str, limit: int | None, careful: bool, extent: Exte
     query = parse(sql)
     if isinstance(query, exp.Select) and not query.expressions:
         raise InvalidQuery("The query ends after SELECT; name what to select")
-    idioms.translate(query)
+    translate(query)
     _verify(query, ours=False)
     _Tables(schema, ours=False).visit(query, {})
     shown = names.assign(query)

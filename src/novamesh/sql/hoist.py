@@ -14,7 +14,7 @@ from sqlglot import exp
 
 from novamesh.sql.calls import has_aggregate
 from novamesh.sql.names import VARIANTS, column_name
-from novamesh.sql.paths import TEXT, call, cast, is_step
+from novamesh.sql.paths import TEXT, TOGETHER, call, cast, is_step
 
 SOURCE: Final = "source"
 """In the meta of a table of events and of every column that is one of its VARIANTs: which table it is."""
@@ -124,13 +124,20 @@ def _paths(select: exp.Expr, source: str | None) -> dict[str, list[exp.Expr]]:
             continue
         node = _whole(column)
         if node is not column or len(_steps(column)) > 1:
-            found.setdefault(_inside(node).sql(), []).append(node)
+            same = found.setdefault(_inside(node).sql(), [])
+            if not any(node is other for other in same):
+                same.append(node)
     return found
 
 
 def _whole(column: exp.Column) -> exp.Expr:
     """The path that begins at a column, with the casts around it, but not those around a key: it may be grouped by."""
-    node: exp.Expr = column
+    node: exp.Expr | None = column
+    while node is not None and not isinstance(node, exp.Query):
+        if node.meta.get(TOGETHER):
+            return node
+        node = node.parent
+    node = column
     while True:
         parent = node.parent
         if parent is None or node.arg_key != "this" or node.meta.get(TEXT):

@@ -17,7 +17,9 @@ from sqlglot.errors import ErrorLevel, ParseError, SqlglotError
 from sqlglot.tokenizer_core import Token, TokenType
 
 from novamesh.errors import InvalidQuery, QueryNotAllowed
-from novamesh.sql import functions, idiom_syntax, idiom_table
+from novamesh.sql import functions
+from novamesh.sql.idioms import syntax as idiom_syntax
+from novamesh.sql.idioms import table as idiom_table
 
 MAX_TEXT: Final = 100_000
 MAX_TOKENS: Final = 6_000

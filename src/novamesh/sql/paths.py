@@ -120,6 +120,9 @@ NATIVE_TYPES: Final = frozenset(_NATIVE.values())
 TEXT: Final = "text"
 """In the meta of what is a ``Kind.KEY``: it is text, no VARIANT."""
 
+TOGETHER: Final = "together"
+"""In the meta of what ``hoist.py`` must not take apart: a branch of it that is not taken must not be read."""
+
 EXACT: Final = 2**53
 """Beyond this, DOUBLE skips integers."""
 
@@ -272,7 +275,9 @@ class Casts:
             suspect = exp.And(this=exp.Paren(this=suspect), expression=is_number)
         whole = cast(cast(cast(text.copy(), exp.DType.DOUBLE), exp.DType.INT128), exp.DType.TEXT, strict=True)
         short = call("coalesce", whole, text.copy())
-        return exp.Case(ifs=[exp.If(this=suspect, true=short)], default=text.copy())
+        key = exp.Case(ifs=[exp.If(this=suspect, true=short)], default=text.copy())
+        key.meta[TOGETHER] = path.find(exp.Anonymous) is None  # of a path itself, not of an aggregate
+        return key
 
     def group_key(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
         """What is the same for equal values of this one path, and cheap."""

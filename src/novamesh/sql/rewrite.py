@@ -14,7 +14,7 @@ from sqlglot import exp
 from novamesh.sql import names
 from novamesh.sql.calls import CALLS_AND_OPERATORS, has_aggregate
 from novamesh.sql.columns import UNALIGNED, Columns, add, renamed, united
-from novamesh.sql.compound import keyed, marked, spread
+from novamesh.sql.compound import keyed, marked, spelled, spread
 from novamesh.sql.hoist import SOURCE, is_events
 from novamesh.sql.joins import Joins
 from novamesh.sql.paths import Casts, Kind, boxed, call, stepped, unboxed
@@ -209,6 +209,8 @@ class _Query(Joins):
             name = item.name if isinstance(item, exp.Column) else ""
             kind = self.visit(item.unalias())
             value = item.unalias() if isinstance(item, exp.Alias) else select.expressions[place]
+            if self.is_result(select) and kind == Kind.TEXT:
+                value = self.spelled(value)
             value.meta["kind"] = kind
             if name and not isinstance(value, exp.Column):  # a grouped path with a plain name keeps it
                 item = exp.Alias(alias=exp.to_identifier(name, quoted=True))
@@ -220,6 +222,20 @@ class _Query(Joins):
             if names.is_star(item):
                 add(columns, UNALIGNED, Kind.OTHER)
         return columns
+
+    def is_result(self, select: exp.Expr) -> bool:
+        """Whether the rows are those of the result, as they are read."""
+        return select.parent is None and select.args.get("group") is None and select.args.get("distinct") is None
+
+    def spelled(self, value: exp.Expr) -> exp.Expr:
+        """``properties ->> 'cart'``, ``properties.cart::VARCHAR``: JSON text, as in PostgreSQL."""
+        text = value.unnest()
+        kind = self.kind_of(text.this) if type(text) is exp.Cast else Kind.OTHER
+        if not kind.has_steps or self.casts.native(text.this, kind) is not None:
+            return value
+        new = spelled(text, self.casts.json(text.this))
+        text.replace(new)
+        return new if text is value else value
 
     def star(self, item: exp.Expr) -> Columns:
         star = item.this if isinstance(item, exp.Column) else item

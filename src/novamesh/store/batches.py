@@ -25,7 +25,7 @@ _PLAIN = frozenset(
     " FLOAT DOUBLE VARCHAR BLOB DATE TIME".split()
 )
 # Inside lists and structs these have no Arrow form that every reader knows, so the whole value becomes JSON.
-_AS_JSON = re.compile(r"\b(VARIANT|JSON|U?HUGEINT|UNION|INTERVAL|BIT|UUID|WITH TIME ZONE|NULL)\b")
+_AS_JSON = re.compile(r"\b(VARIANT|JSON|U?HUGEINT|TUPLE|UNION|INTERVAL|BIT|UUID|WITH TIME ZONE|NULL)\b")
 
 _ERRORS: dict[str, type[duckdb.Error]] = {
     "FATAL": duckdb.FatalException,

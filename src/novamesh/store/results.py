@@ -15,6 +15,8 @@ from typing import Any
 import duckdb
 import msgspec
 
+from novamesh.store.nested import with_times
+
 Row = Sequence[Any]
 
 ROWS_A_CHUNK = 1024
@@ -37,6 +39,11 @@ def presented(sql: str, types: Sequence[str]) -> str:
     return converted(sql, [_form(kind) for kind in types])
 
 
+def _time(kind: str, value: str) -> str:
+    zoned = value if "TIME ZONE" not in kind else f"timezone('UTC', {value})"
+    return f"replace({zoned}::VARCHAR, ' ', 'T') || 'Z'"
+
+
 def converted(sql: str, forms: Sequence[str]) -> str:
     """The query with each column in the form given for it: SQL in which ``{0}`` stands for the column."""
     columns = ", ".join(f"{form.format(f'c{n}')} AS c{n}" for n, form in enumerate(forms))
@@ -48,10 +55,10 @@ def _form(kind: str) -> str:
     if kind in _PLAIN or (kind.startswith("DECIMAL") and not kind.endswith("]")):
         return "{0}"
     if kind.startswith("TIMESTAMP") and not kind.endswith("]"):
-        zoned = "{0}" if "TIME ZONE" not in kind else "timezone('UTC', {0})"
-        return f"replace({zoned}::VARCHAR, ' ', 'T') || 'Z'"
+        return _time(kind, "{0}")
     if is_json(kind):
-        return "to_json({0})::VARCHAR"
+        value = with_times(kind.replace("{", "{{").replace("}", "}}"), "{0}", _time)
+        return f"to_json({value})::VARCHAR"
     if kind == "FLOAT":
         return "{0}::VARCHAR::DOUBLE"
     return "to_base64({0})" if kind == "BLOB" else "{0}::VARCHAR"
@@ -59,7 +66,7 @@ def _form(kind: str) -> str:
 
 def is_json(kind: str) -> bool:
     """Whether a column's values are JSON documents."""
-    return kind in ("VARIANT", "JSON") or kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION"))
+    return kind in ("VARIANT", "JSON") or kind.endswith("]") or kind.startswith(("STRUCT", "TUPLE", "MAP", "UNION"))
 
 
 # DuckDB writes these into JSON documents, which have neither; strings are matched to be left alone.

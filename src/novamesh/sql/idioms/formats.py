@@ -11,7 +11,7 @@ from typing import Final
 from sqlglot import exp
 
 from novamesh.errors import InvalidQuery
-from novamesh.sql import idiom_table
+from novamesh.sql.idioms import table as idiom_table
 
 _CODES: Final = {
     **{code: f"%{code}" for code in "abdfGHIjmpuVwyY%"},

@@ -5,7 +5,7 @@
     text ─▶ tree ─▶ translate ─▶ guard ─▶ …
 
 It comes before the checks, so what it makes is checked as if the user had written it, and paths in it are cast as
-any. Most of it is a table, ``idiom_table.py``; here is what takes more than a line. What is copied is counted, and is
+any. Most of it is a table, ``table.py``; here is what takes more than a line. What is copied is counted, and is
 no more than a query may be: a translation that repeats its argument doubles it each time it stands in itself.
 """
 
@@ -17,8 +17,11 @@ from typing import Final, NamedTuple
 from sqlglot import exp
 
 from novamesh.errors import InvalidQuery, QueryNotAllowed
-from novamesh.sql import functions, idiom_formats, idiom_table, idiom_trees
-from novamesh.sql.idiom_syntax import PARAMETRIC
+from novamesh.sql import functions
+from novamesh.sql.idioms import formats as idiom_formats
+from novamesh.sql.idioms import table as idiom_table
+from novamesh.sql.idioms import trees as idiom_trees
+from novamesh.sql.idioms.syntax import PARAMETRIC
 from novamesh.sql.names import SHOWN
 from novamesh.sql.parse import MAX_NODES, parse
 from novamesh.sql.paths import call

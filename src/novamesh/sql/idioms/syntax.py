@@ -10,7 +10,7 @@ from typing import Final
 from sqlglot.tokenizer_core import Token, TokenType
 
 from novamesh.errors import InvalidQuery
-from novamesh.sql import idiom_table
+from novamesh.sql.idioms import table as idiom_table
 
 Hint = tuple[str, str] | None
 """A piece of syntax, and what to write instead."""

@@ -1,0 +1,1 @@
+"""What people write out of habit from ClickHouse and PostgreSQL, and what runs here instead."""
