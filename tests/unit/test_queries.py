@@ -23,6 +23,7 @@ from novamesh.store.contract import (
     QueryRequest,
     StatusRequest,
     StoreStatus,
+    TypesChanged,
     decode_error,
 )
 from novamesh.store.queries import EXIT_STUCK_QUERY, INTERRUPT_GRACE_S, Limits, QueryServer, Running, Watchdog
@@ -142,6 +143,35 @@ def test_head_data_end(serve: Callable[..., Server], rows: int) -> None:
     assert document["columns"] == ["count(*)"]
     assert document["rows"] == [[n] for n in range(rows)]
     assert (document["meta"]["rows"], document["meta"]["truncated"]) == (rows, False)
+
+
+def test_a_query_that_was_described_before_is_answered_as_it_was(serve: Callable[..., Server]) -> None:
+    server = serve()
+    first = json.loads(body(server.ask("SELECT 1::UTINYINT AS c, now() AS t", c="one")))
+    again = json.loads(body(server.ask("SELECT 1::UTINYINT AS c, now() AS t", c="other")))
+    assert (first["columns"], again["columns"]) == (["one", "t"], ["other", "t"])
+    assert first["meta"]["types"] == again["meta"]["types"] == ["UTINYINT", "TIMESTAMP WITH TIME ZONE"]
+
+
+def test_the_types_of_a_query_with_placeholders_are_those_of_its_values(serve: Callable[..., Server]) -> None:
+    server = serve()
+    for value, kind in ((1, "INTEGER"), ("x", "VARCHAR"), ([1.5], "DOUBLE[]"), (None, '"NULL"'), (2, "INTEGER")):
+        with server.connect() as client:
+            asked = QueryRequest("default", "SELECT $v AS v", {}, "json", 10, parameters={"v": value})
+            client.sendall(msgspec.json.encode(asked) + b"\n")
+            answer = json.loads(body(messages(client)))
+        assert answer["rows"] == [[value]]
+        assert answer["meta"]["types"] == [kind.strip('"')]
+
+
+def test_what_fails_because_of_other_types_is_told_so(serve: Callable[..., Server]) -> None:
+    with serve().connect() as client:
+        sql = "SELECT 'x'::VARCHAR::INTEGER FROM range(3)"
+        client.sendall(msgspec.json.encode(QueryRequest("default", sql, {}, "json", 10, relied={"properties.k": "X"})))
+        client.sendall(b"\n")
+        answer = messages(client)
+    assert kinds(answer) == [ERROR]
+    assert isinstance(decode_error(answer[0][1]), TypesChanged)
 
 
 @pytest.mark.parametrize(("limit", "truncated"), [(0, True), (1, True), (1024, True), (2999, True), (3000, False)])

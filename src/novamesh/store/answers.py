@@ -21,6 +21,13 @@ MESSAGE_BYTES = 256 * 1024
 _CASE_CLASH = "duplicate name"
 
 
+Description = list[tuple[str, str]]
+"""The names and the types of a query's columns."""
+
+# Dashboards send the same queries again and again, and binding one is a third of a short query's time.
+REMEMBERED = 256
+
+
 class ClientGone(Exception):
     """Nobody waits for the answer any more."""
 
@@ -42,12 +49,14 @@ class Answer:
         request: QueryRequest,
         most_bytes: int,
         verify: Callable[[QueryRequest], None],
+        descriptions: dict[str, Description],
     ) -> None:
         self._cursor = cursor
         self._reader = reader
         self._request = request
         self._most_bytes = most_bytes
         self._verify = verify
+        self._descriptions = descriptions
         self._started = time.perf_counter()
         self._encoder: ResultEncoder | None = None
         self._rows = self._bytes = 0
@@ -67,7 +76,7 @@ class Answer:
         sql, parameters = self._inspected()
         encoder = encoder_for(self._request.format)(*self._described(sql, parameters))
         chunks = self._wanted_rows(encoder.chunks(self._cursor, sql, parameters))
-        first = next(chunks, None)
+        first = self._first(chunks)
         body = encoder.head()
         self._reader.tell(message(HEAD))
         self._encoder = encoder
@@ -80,6 +89,14 @@ class Answer:
         body += encoder.end(encoder.meta(elapsed_ms, self._rows, self._truncated))
         self._tell_parts(body)
         self._reader.tell(message(END))
+
+    def _first(self, chunks: Iterator[Any]) -> Any:
+        """The first rows. Only now are the events that the transaction sees fixed, so only now can be said whether the
+        query was made for their types; if not, its failure means nothing."""
+        try:
+            return next(chunks, None)
+        finally:
+            self._verify(self._request)
 
     def _tell(self, body: bytes) -> None:
         # Sent before it is counted: the first part holds the head, without which the end would be no JSON.
@@ -123,9 +140,14 @@ class Answer:
 
     def _described(self, sql: str, parameters: dict[str, Any]) -> tuple[list[str], list[str]]:
         """The names and the types of a query's columns."""
-        rows = self._cursor.execute("DESCRIBE " + sql, parameters).fetchall()
-        self._verify(self._request)  # now that the events that the transaction sees are fixed
-        return [self._request.names.get(row[0], row[0]) for row in rows], [row[1] for row in rows]
+        found = self._descriptions.get(sql) if not parameters else None
+        if found is None:
+            found = [row[:2] for row in self._cursor.execute("DESCRIBE " + sql, parameters).fetchall()]
+            if len(self._descriptions) >= REMEMBERED:
+                self._descriptions.clear()
+            if not parameters:  # whose types decide about those of the columns
+                self._descriptions[sql] = found
+        return [self._request.names.get(name, name) for name, _ in found], [kind for _, kind in found]
 
 
 def encoder_for(name: str) -> type[ResultEncoder]:

@@ -15,7 +15,7 @@ import duckdb
 import msgspec
 
 from novamesh.errors import InternalError, QueryTimeout, QueryTooLarge, RequestError, StoreUnavailable
-from novamesh.store.answers import Answer, ClientGone, out_of_memory, reported
+from novamesh.store.answers import Answer, ClientGone, Description, out_of_memory, reported
 from novamesh.store.contract import (
     DATA,
     END,
@@ -136,6 +136,7 @@ class QueryServer:
         self._slots = threading.BoundedSemaphore(limits.concurrent)
         self._export_slots = threading.BoundedSemaphore(limits.exports)
         self._watchdog = Watchdog()
+        self._descriptions: dict[str, Description] = {}
         self._closed = threading.Event()
         path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -212,7 +213,9 @@ class QueryServer:
         try:
             with self._database.cursor() as cursor:
                 running = Running(cursor, client, time.monotonic() + time_limit_s)
-                answer = Answer(cursor, _Reader(running, export), request, limits.result_bytes, self._verify)
+                answer = Answer(
+                    cursor, _Reader(running, export), request, limits.result_bytes, self._verify, self._descriptions
+                )
                 with self._watchdog.watch(running):
                     try:
                         self._database.ensure_space(request.space)
