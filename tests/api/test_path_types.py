@@ -29,6 +29,12 @@ def test_answers_stay_right_when_values_of_another_type_come(tmp_path: Path) -> 
             assert total[0] == summed[0]
             assert total[2] == summed[2]
             assert summed[1] is None or total[1] == summed[1]
+        many = {f"x{n}": n for n in range(100)}  # too many to be kept in columns: kept as JSON, in a table of its own
+        node.send([{"event": "k", "properties": {**many, "k": 1000}}])
+        node.settle()
+        counts = "SELECT count(*), count(properties.k), sum(properties.k), sum(properties.x99) FROM events"
+        assert node.rows(counts + " WHERE event = 'k'") == [[10, 9, 1023.0, 99.0]]
+        assert node.rows("SELECT count(*) FROM events WHERE event <> 'settle'") == [[10]]
 
 
 def _number(value: Any) -> Any:

@@ -38,7 +38,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPy
     connection.close()
 
 
-def fill(engine: duckdb.DuckDBPyConnection, given: Sequence[Event], *, checkpoint: bool) -> PathTypes:
+def fill(
+    engine: duckdb.DuckDBPyConnection, given: Sequence[Event], *, checkpoint: bool, shredded_only: bool = False
+) -> PathTypes:
     """Every other event as VARIANT, the others as text, as the loader keeps what has too many paths. Their types."""
     engine.execute('DROP SCHEMA IF EXISTS "p_default" CASCADE')
     engine.execute(SPACE.format(schema="p_default"))
@@ -47,7 +49,7 @@ def fill(engine: duckdb.DuckDBPyConnection, given: Sequence[Event], *, checkpoin
         engine.execute(
             f"INSERT INTO p_default.{table} SELECT uuid(), 'v', j ->> 'u', TIMESTAMP '2026-02-01', (j -> 'p')::{kind},"
             " NULL, TIMESTAMP '2026-02-01', 'b' FROM (SELECT unnest(?::JSON[]) AS j)",
-            [rows[start::2]],
+            [(rows if not start else []) if shredded_only else rows[start::2]],
         )
     if checkpoint:  # only then are VARIANTs shredded
         engine.execute("CHECKPOINT")
@@ -58,7 +60,7 @@ def fill(engine: duckdb.DuckDBPyConnection, given: Sequence[Event], *, checkpoin
     )
     budget = PathBudget({}, 1024)
     plain_condition(engine, "staged", budget)
-    return PathTypes(budget.all_types())
+    return PathTypes(budget.all_types(), shredded_only=shredded_only)
 
 
 def run(engine: duckdb.DuckDBPyConnection, sql: str, *, careful: bool, types: PathTypes = NO_TYPES) -> list[Row]:
@@ -97,7 +99,7 @@ def played(engine: duckdb.DuckDBPyConnection, seed: int) -> tuple[int, list[Faul
     cases: list[Fault | None] = []
     for _ in range(SETS_A_ROUND):
         given = events(random, random.choice([0, 1, 3, *[EVENTS_A_SET] * 20]))
-        known = fill(engine, given, checkpoint=random.random() < 0.3)
+        known = fill(engine, given, checkpoint=random.random() < 0.3, shredded_only=random.random() < 0.4)
         types = known if random.random() < 0.6 else NO_TYPES
         for statement in statements:
             cases += outcome(engine, statement, given, careful=careful, types=types)

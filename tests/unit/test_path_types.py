@@ -24,7 +24,7 @@ def take(store: Store, *properties: dict[str, Any], **fields: Any) -> None:
 
 
 def types(store: Store) -> dict[str, str]:
-    return store.database.path_types("default")
+    return store.database.path_types("default")[0]
 
 
 @pytest.mark.parametrize(
@@ -117,3 +117,27 @@ def test_what_was_rolled_back_is_forgotten() -> None:
     budget.commit()
     budget.roll_back()
     assert budget.all_types() == {"k": "DOUBLE,UBIGINT"}
+
+
+def test_whether_all_events_are_shredded(tmp_path: Path) -> None:
+    with Store(tmp_path / "data", max_shredded_paths=1) as store:
+        take(store, {"k": 1})
+        assert store.database.path_types("default")[1]
+        sql = check("SELECT count(*), sum(properties.k) FROM events", schema="p_default", limit=1, types=_all(store))
+        assert sql.shredded_only
+        assert "events_plain" not in sql.sql
+        assert store.rows(sql.sql) == [(1, 1.0)]
+        assert store.database.holds("default", sql.relied, shredded_only=True)
+        take(store, {"other": 1})
+        assert not store.database.holds("default", sql.relied, shredded_only=True)
+        assert store.database.holds("default", sql.relied)
+        sql = check("SELECT count(*), sum(properties.k) FROM events", schema="p_default", limit=1, types=_all(store))
+        assert not sql.shredded_only
+        assert store.rows(sql.sql) == [(2, 1.0)]
+        store.restart()
+        assert not store.database.path_types("default")[1]
+
+
+def _all(store: Store) -> PathTypes:
+    found, shredded_only = store.database.path_types("default")
+    return PathTypes(found, shredded_only=shredded_only)

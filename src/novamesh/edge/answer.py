@@ -60,6 +60,7 @@ def store_request(
         parameters=bind(checked.parameters, parameters),
         skip=skip,
         relied=checked.relied,
+        shredded_only=checked.shredded_only,
     )
 
 
@@ -114,7 +115,8 @@ class Answering:
         await self._pass_on(msgspec.structs.replace(make(form), relied={}))
 
     async def _learn(self) -> PathTypes:
-        types = self._worker.types[self._space] = PathTypes(await ask_types(self._worker.socket, self._space))
+        answer = await ask_types(self._worker.socket, self._space)
+        types = self._worker.types[self._space] = PathTypes(answer.types, shredded_only=answer.shredded_only)
         return types
 
     async def _pass_on(self, request: QueryRequest) -> None:

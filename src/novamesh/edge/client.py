@@ -77,9 +77,9 @@ async def ask_extent(path: Path, space: str) -> ExtentAnswer:
     return await _told(path, ExtentRequest(space), ExtentAnswer)
 
 
-async def ask_types(path: Path, space: str) -> dict[str, str]:
-    """The types of a space's property paths, as :class:`TypesAnswer` has them. Raises :class:`StoreUnavailable`."""
-    return (await _told(path, TypesRequest(space), TypesAnswer)).types
+async def ask_types(path: Path, space: str) -> TypesAnswer:
+    """The types of a space's property paths. Raises :class:`StoreUnavailable`."""
+    return await _told(path, TypesRequest(space), TypesAnswer)
 
 
 async def ask_status(path: Path) -> StoreStatus:

@@ -49,7 +49,8 @@ class Checked(msgspec.Struct, frozen=True):
     ``sql`` is the only text the engine sees. ``names`` maps placeholder column names in it to the names the user is to
     see: show ``names.get(name, name)`` for each result column. ``parameters`` are the names of its placeholders;
     ``wanted`` of it are its rows, its columns or its plan (see ``inspect.py``). ``resumable``: a row is an event, and
-    they come in the order in which events are stored. ``relied`` are paths and the types it was made for.
+    they come in the order in which events are stored. ``relied`` are paths and the types it was made for;
+    ``shredded_only``: it leaves out the events that are kept as JSON, because there are none.
     """
 
     sql: str
@@ -58,6 +59,7 @@ class Checked(msgspec.Struct, frozen=True):
     wanted: str
     resumable: bool
     relied: dict[str, str]
+    shredded_only: bool
 
 
 def check(
@@ -100,11 +102,12 @@ def _check(sql: str, schema: str, limit: int | None, careful: bool, extent: Exte
     shown = names.assign(query)
     resumable = wanted == inspect.ROWS and hoist.gives_events_in_order(query)
     relied = rewrite.apply(query, careful=careful, types=types)
-    hoist.apply(query, extent)
+    shredded_only = extent is None and types.shredded_only
+    hoist.apply(query, extent, shredded_only=shredded_only)
     text = generate(_limited(query, limit + 1) if limit is not None else query)
     _confirm(text, schema)
     parameters = sorted({node.name for node in query.find_all(exp.Placeholder)})
-    return Checked(text, shown, tuple(parameters), wanted, resumable, relied)
+    return Checked(text, shown, tuple(parameters), wanted, resumable, relied, shredded_only)
 
 
 def _confirm(text: str, schema: str) -> None:

@@ -39,14 +39,15 @@ class Extent(NamedTuple):
     plain: int
 
 
-def apply(query: exp.Expr, extent: Extent | None = None) -> None:
-    """Move the paths of a rewritten tree down. With an ``extent`` it reads only the events within."""
+def apply(query: exp.Expr, extent: Extent | None = None, *, shredded_only: bool = False) -> None:
+    """Move the paths of a rewritten tree down. With an ``extent`` it reads only the events within; ``shredded_only``:
+    it leaves out the table of the events that are kept as JSON."""
     place = 0
     for table in list(query.find_all(exp.Table)):
         select = table.parent_select
         if not is_events(table) or select is None:
             continue
-        if extent is None and (counts := _counts_only(table, select)):
+        if extent is None and not shredded_only and (counts := _counts_only(table, select)):
             table.replace(_counted(table))
             for count in counts:
                 total = call("sum", exp.column(_quoted(_COUNT)))
@@ -61,11 +62,15 @@ def apply(query: exp.Expr, extent: Extent | None = None) -> None:
             columns[name] = _inside(nodes[0])
             for node in nodes:
                 _replace(node, exp.column(_quoted(name), _quoted(table.alias_or_name)))
+        _hide(select, table.alias_or_name, list(columns))
         needed = None if is_fixed else _needed(table, select)
-        counts_rows = needed is not None and any(_is_count(node) for node in select.find_all(exp.Anonymous))
-        if columns or counts_rows or extent is not None:
-            _hide(select, table.alias_or_name, list(columns))
-            table.replace(_tables(table, needed, columns, extent))
+        items = _items(needed, columns)
+        if shredded_only and not columns:
+            table.set("this", _quoted(SHREDDED))
+        elif shredded_only:
+            table.replace(_aliased(_select(items, _table(SHREDDED, table), None), table))
+        elif columns or extent is not None or (needed is not None and any(map(_is_count, _calls(select)))):
+            table.replace(_aliased(_tables(table, items, extent), table))
 
 
 def is_events(node: exp.Expr) -> bool:
@@ -91,7 +96,7 @@ def _counts_only(table: exp.Table, select: exp.Expr) -> list[exp.Expr]:
         return []
     if any(table.args.get(name) for name in ("joins", "sample", "pivots")) or select.find(exp.Column, exp.Subquery):
         return []
-    counts: list[exp.Expr] = [node for node in select.find_all(exp.Anonymous) if has_aggregate(node)]
+    counts = [node for node in _calls(select) if has_aggregate(node)]
     stars = [item for item in select.find_all(exp.Star) if not isinstance(item.parent, exp.Anonymous)]
     return counts if not stars and all(_is_count(node) for node in counts) else []
 
@@ -111,8 +116,7 @@ def _counted(table: exp.Table) -> exp.Subquery:
         )
         for name in (SHREDDED, PLAIN)
     ]
-    both = exp.Union(this=counts[0], expression=counts[1], distinct=False)
-    return exp.Subquery(this=both, alias=exp.TableAlias(this=_quoted(table.alias_or_name)))
+    return _aliased(exp.Union(this=counts[0], expression=counts[1], distinct=False), table)
 
 
 def _is_fixed(table: exp.Table, select: exp.Expr) -> bool:
@@ -213,22 +217,31 @@ def _hide(select: exp.Expr, alias: str, names: list[str]) -> None:
             star.set("except_", hidden)
 
 
-def _tables(
-    table: exp.Table, needed: list[str] | None, columns: dict[str, exp.Expr], extent: Extent | None
-) -> exp.Subquery:
-    """The events of both tables: the columns that are ``needed``, or all, and what is read of paths."""
+def _items(needed: list[str] | None, columns: dict[str, exp.Expr]) -> list[exp.Expr]:
+    """What is read of each event: the columns that are ``needed``, or all, and what is read of paths."""
+    items: list[exp.Expr] = [exp.Star()]
+    if needed is not None:
+        items = [exp.column(_quoted(name)) for name in needed or ([] if columns else ["timestamp"])]
+    return items + [exp.Alias(this=value, alias=_quoted(name)) for name, value in columns.items()]
+
+
+def _tables(table: exp.Table, items: list[exp.Expr], extent: Extent | None) -> exp.Query:
+    """The events of both tables."""
     documents = [exp.alias_(cast(exp.column(name), exp.DType.VARIANT, strict=True), name) for name in VARIANTS]
     plain = _select([exp.Star(replace=documents)], _table(PLAIN, table), extent.plain if extent else None)
-    read: list[exp.Expr] = [exp.Star()]
-    if needed is not None:
-        read = [exp.column(_quoted(name)) for name in needed or ([] if columns else ["timestamp"])]
-    read += [exp.Alias(this=value, alias=_quoted(name)) for name, value in columns.items()]
-    both = exp.Union(
-        this=_select(read, _table(SHREDDED, table), extent.shredded if extent else None),
-        expression=_select(read, exp.Subquery(this=plain), None),
+    return exp.Union(
+        this=_select(items, _table(SHREDDED, table), extent.shredded if extent else None),
+        expression=_select(items, exp.Subquery(this=plain), None),
         distinct=False,
     )
-    return exp.Subquery(this=both, alias=exp.TableAlias(this=_quoted(table.alias_or_name)))
+
+
+def _aliased(query: exp.Query, table: exp.Table) -> exp.Subquery:
+    return exp.Subquery(this=query, alias=exp.TableAlias(this=_quoted(table.alias_or_name)))
+
+
+def _calls(select: exp.Expr) -> list[exp.Expr]:
+    return list(select.find_all(exp.Anonymous))
 
 
 def _select(items: list[exp.Expr], source: exp.Expr, rows: int | None) -> exp.Select:

@@ -27,10 +27,14 @@ _WORDS: Final = frozenset({"ARRAY", "BOOLEAN", "OBJECT", "VARCHAR"})
 
 class PathTypes:
     """The types of one project's paths: for each (``properties.cart.total``) the names that ``json_type`` gives them,
-    sorted, with commas between. Compared by identity: what has been checked with one may be remembered."""
+    sorted, with commas between. ``shredded_only``: no event is kept as JSON.
 
-    def __init__(self, types: Mapping[str, str]) -> None:
+    Compared by identity: what has been checked with one may be remembered.
+    """
+
+    def __init__(self, types: Mapping[str, str], *, shredded_only: bool = False) -> None:
         self._types = types
+        self.shredded_only = shredded_only
 
     def of(self, path: str) -> str:
         """The types of a path; empty where they are not known."""

@@ -41,7 +41,8 @@ class QueryRequest(msgspec.Struct, frozen=True, tag="query"):
 
     ``wanted`` of it are its ``rows``, its ``description`` or its ``plan``. Without a ``limit`` it is an export:
     all rows, at the speed of the reader. ``skip`` are rows at its start that the reader has already. ``relied`` are the
-    types of paths that the SQL was made for (see :class:`TypesAnswer`); with others it must not run.
+    types of paths that the SQL was made for (see :class:`TypesAnswer`); with others it must not run. Nor if it reads
+    ``shredded_only`` and there are events that are kept as JSON.
     """
 
     space: str
@@ -53,6 +54,7 @@ class QueryRequest(msgspec.Struct, frozen=True, tag="query"):
     parameters: dict[str, Any] = {}
     skip: int = 0
     relied: dict[str, str] = {}
+    shredded_only: bool = False
 
 
 class StatusRequest(msgspec.Struct, frozen=True, tag="status"):
@@ -80,9 +82,11 @@ class TypesRequest(msgspec.Struct, frozen=True, tag="types"):
 
 class TypesAnswer(msgspec.Struct, frozen=True):
     """For each path (``properties.cart.total``) all JSON types its values have had, as ``json_type`` names them, sorted
-    and with commas between them. Paths of which that is not known are left out."""
+    and with commas between them. Paths of which that is not known are left out. ``shredded_only``: no event is kept as
+    JSON."""
 
     types: dict[str, str]
+    shredded_only: bool
 
 
 Request = QueryRequest | StatusRequest | ExtentRequest | TypesRequest

@@ -132,17 +132,26 @@ class Database:
             cursor.execute(SPACE.format(schema=schema_for(space)))
             rows = cursor.execute("SELECT path, types FROM novamesh.paths WHERE space = ?", [space]).fetchall()
             known = {path: frozenset(types.split(",")) - {""} if types is not None else None for path, types in rows}
-            self._budgets[space] = PathBudget(known, self._max_paths)
+            budget = self._budgets[space] = PathBudget(known, self._max_paths)
+            plain = cursor.execute(f'FROM "{schema_for(space)}".events_plain SELECT 1 LIMIT 1').fetchone()
+            budget.shredded_only = plain is None
             self._spaces.add(space)
 
-    def path_types(self, space: str) -> dict[str, str]:
-        """Of which JSON types the values of each path have been, for the paths of which that is known."""
+    def path_types(self, space: str) -> tuple[dict[str, str], bool]:
+        """Of which JSON types the values of each path have been, for the paths of which that is known; and whether no
+        event is kept as JSON."""
         self.ensure_space(space)
-        return self._budgets[space].all_types()
-
-    def holds(self, space: str, relied: dict[str, str]) -> bool:
-        """Whether these are the types of these paths. For the events a cursor sees if it has its snapshot already."""
         budget = self._budgets[space]
+        return budget.all_types(), budget.shredded_only
+
+    def holds(self, space: str, relied: dict[str, str], *, shredded_only: bool = False) -> bool:
+        """Whether these are the types of these paths, and no event is kept as JSON if that is asked.
+
+        For the events a cursor sees if it has its snapshot already.
+        """
+        budget = self._budgets[space]
+        if shredded_only and not budget.shredded_only:
+            return False
         return all(budget.types(path) == types for path, types in relied.items())
 
     def positions(self) -> dict[str, Position]:
@@ -286,6 +295,7 @@ class Database:
             self._writer.executemany(
                 "INSERT INTO novamesh.paths VALUES (?, ?, ?)", [(space, *change) for change in changed.items()]
             )
+        budget.shredded_only &= plain is None
         condition, parameters = plain or ("false", [])
         stored = 0
         shredded = _COLUMNS.format("properties::VARIANT", "context::VARIANT")

@@ -75,6 +75,8 @@ class PathBudget:
     """
 
     def __init__(self, known: Mapping[str, Types | None], size: int) -> None:
+        self.shredded_only = False
+        """Whether no event has been kept as JSON."""
         self._known = dict(known)
         self._size = size
         self._before: dict[str, Types | None] = {}

@@ -199,7 +199,7 @@ class QueryServer:
         if isinstance(request, StatusRequest):
             return self._status()
         if isinstance(request, TypesRequest):
-            return TypesAnswer(self._database.path_types(request.space))
+            return TypesAnswer(*self._database.path_types(request.space))
         self._database.ensure_space(request.space)
         return ExtentAnswer(*self._database.extent(request.space))
 
@@ -230,7 +230,7 @@ class QueryServer:
             slots.release()
 
     def _verify(self, request: QueryRequest) -> None:
-        if not self._database.holds(request.space, request.relied):
+        if not self._database.holds(request.space, request.relied, shredded_only=request.shredded_only):
             raise TypesChanged
 
 
