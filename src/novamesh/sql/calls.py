@@ -26,6 +26,7 @@ _NUMERIC: Final = frozenset(
     var_samp variance wavg weighted_avg
     """.split()
 )
+_AVERAGES: Final = frozenset("avg mean median quantile_cont".split())  # DOUBLE of integers too, without a cast
 _INTEGER: Final = frozenset(
     """
     chr epoch_ms make_date make_time make_timestamp make_timestamp_ms make_timestamp_ns range generate_series
@@ -225,6 +226,8 @@ class Calls(Lists):
                     node.replace(self.place(node, kind))
 
     def taken(self, name: str, place: int, node: exp.Expr, kind: Kind) -> exp.Expr:
+        if name in _AVERAGES and kind == Kind.COUNTS:
+            return self.group_key(node, kind)
         if name in _NUMERIC:
             return self.casts.number(node, kind)
         if name in _INTEGER:

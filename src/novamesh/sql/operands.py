@@ -304,7 +304,8 @@ class Operands(ABC):
         self, sides: list[exp.Expr], kinds: list[Kind], others: set[Kind], *, ordered: bool
     ) -> Callable[[exp.Expr, Kind], exp.Expr]:
         if others == {Kind.NUMBER}:
-            return self.casts.number
+            counts = all(kind == Kind.COUNTS or _is_count(side) for side, kind in zip(sides, kinds, strict=True))
+            return self.casts.group_key if counts else self.casts.number
         if others == {Kind.PARAMETER}:
             return self.casts.key
         simple = {Kind.BOOL: self.casts.boolean, Kind.TIME: self.casts.time, Kind.INTERVAL: self.casts.interval}
@@ -422,9 +423,11 @@ def _is_big(node: exp.Expr) -> bool:
     value = node
     while isinstance(value, (exp.Neg, exp.Paren)):
         value = value.this
-    return (
-        isinstance(value, exp.Literal) and not value.is_string and value.name.isdecimal() and int(value.name) >= EXACT
-    )
+    return _is_count(value) and int(value.name) >= EXACT
+
+
+def _is_count(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Literal) and not node.is_string and node.name.isdecimal()
 
 
 def is_word(node: exp.Expr) -> bool:
