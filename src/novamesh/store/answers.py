@@ -72,7 +72,6 @@ class Answer:
 
     def send(self) -> None:
         """Run the query and send the answer, whole. Raises ``duckdb.Error`` and :class:`QueryTooLarge`."""
-        self._cursor.begin()
         sql, parameters = self._inspected()
         encoder = encoder_for(self._request.format)(*self._described(sql, parameters))
         chunks = self._wanted_rows(encoder.chunks(self._cursor, sql, parameters))
@@ -91,8 +90,8 @@ class Answer:
         self._reader.tell(message(END))
 
     def _first(self, chunks: Iterator[Any]) -> Any:
-        """The first rows. Only now are the events that the transaction sees fixed, so only now can be said whether the
-        query was made for their types; if not, its failure means nothing."""
+        """The first rows. Only now are the events that the query sees fixed, so only now can be said whether it was made
+        for their types; if not, its failure means nothing."""
         try:
             return next(chunks, None)
         finally:
