@@ -11,6 +11,7 @@ Only the columns that the query names are listed there. Of a union that is only 
 and that is ``id``: with all columns a filter by a path took twice as long (5 M events: 28 ms, and 15).
 """
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from sqlglot import exp
@@ -163,12 +164,10 @@ def _needed(table: exp.Table, select: exp.Expr) -> list[str] | None:
 
 def _whole(column: exp.Column) -> exp.Expr:
     """The path that begins at a column, with the casts around it, but not those around a key: it may be grouped by."""
-    node: exp.Expr | None = column
-    while node is not None and not isinstance(node, exp.Query):
-        if node.meta.get(TOGETHER):
-            return node
-        node = node.parent
-    node = column
+    pieces = [around for around in _around(column) if around.meta.get(TOGETHER)]
+    if pieces:
+        return pieces[-1]
+    node: exp.Expr = column
     while True:
         parent = node.parent
         if parent is None or node.arg_key != "this" or node.meta.get(TEXT):
@@ -178,6 +177,13 @@ def _whole(column: exp.Column) -> exp.Expr:
         if isinstance(parent, exp.Cast) and parent.to.this == exp.DType.VARIANT:
             return node
         node = parent
+
+
+def _around(node: exp.Expr | None) -> Iterator[exp.Expr]:
+    """A node and what it stands in, as far as its query."""
+    while node is not None and not isinstance(node, exp.Query):
+        yield node
+        node = node.parent
 
 
 def _steps(column: exp.Column) -> list[exp.Expr]:

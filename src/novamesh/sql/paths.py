@@ -153,6 +153,13 @@ def is_step(node: exp.Expr) -> bool:
     return len(keys) == 1 and isinstance(keys[0], exp.Literal)
 
 
+def is_path(node: exp.Expr) -> bool:
+    """A column and steps, and nothing else."""
+    while isinstance(node, (exp.Dot, exp.Paren)) or is_step(node):
+        node = node.this
+    return isinstance(node, exp.Column)
+
+
 def call(name: str, *args: exp.Expr) -> exp.Anonymous:
     return exp.Anonymous(this=name, expressions=list(args))
 
@@ -209,10 +216,12 @@ class Casts:
         return cast(path.copy(), exp.DType.TEXT, strict=True)
 
     def _careful_text(self, path: exp.Expr) -> exp.Expr:
-        """JSON writes 1e30 where a cast writes 1e+30."""
+        """JSON writes 1e30 where a cast writes 1e+30; of what is no path itself, and long, that is left as it is."""
         text = call("json_extract_string", self.json(path), exp.Literal.string("$"))
+        if not is_path(path):
+            return text
         number = cast(cast(text, exp.DType.DOUBLE), exp.DType.TEXT, strict=True)
-        return exp.Case(ifs=[exp.If(this=_is_float(path), true=number)], default=text.copy())
+        return _together(exp.Case(ifs=[exp.If(this=_is_float(path), true=number)], default=text.copy()), path)
 
     def number(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
         """DOUBLE. Text such as ``nan`` and ``Infinity``, which JSON has no numbers for, is none."""
@@ -275,9 +284,7 @@ class Casts:
             suspect = exp.And(this=exp.Paren(this=suspect), expression=is_number)
         whole = cast(cast(cast(text.copy(), exp.DType.DOUBLE), exp.DType.INT128), exp.DType.TEXT, strict=True)
         short = call("coalesce", whole, text.copy())
-        key = exp.Case(ifs=[exp.If(this=suspect, true=short)], default=text.copy())
-        key.meta[TOGETHER] = path.find(exp.Anonymous) is None  # of a path itself, not of an aggregate
-        return key
+        return _together(exp.Case(ifs=[exp.If(this=suspect, true=short)], default=text.copy()), path)
 
     def group_key(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
         """What is the same for equal values of this one path, and cheap."""
@@ -335,6 +342,12 @@ class Casts:
         if kind.is_numeric and to.this == exp.DType.DOUBLE:
             return self.number(path, kind)
         return exp.TryCast(this=self.text(path, kind), to=to.copy())
+
+
+def _together(form: exp.Expr, path: exp.Expr) -> exp.Expr:
+    """The form, to be read in one piece below the view if it is of a path itself and not of an aggregate."""
+    form.meta[TOGETHER] = is_path(path)
+    return form
 
 
 def _is_float(path: exp.Expr) -> exp.Expr:

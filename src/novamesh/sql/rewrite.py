@@ -344,10 +344,28 @@ class _Query(Joins):
                 for value, kind in values
                 if value.find(exp.Column, exp.Anonymous) is not None  # a constant makes no row distinct
             ]
-            distinct.set("on", exp.Tuple(expressions=keys))
+            if self.is_group_of(select, values):  # DuckDB takes half as long for it
+                select.set("distinct", None)
+                select.set("group", exp.Group(expressions=keys))
+            else:
+                distinct.set("on", exp.Tuple(expressions=keys))
             for value, kind in values:
                 if (shown := self.casts.shown(value, kind)) is not None:
                     value.replace(shown)
+
+    def is_group_of(self, select: exp.Expr, values: list[tuple[exp.Expr, Kind]]) -> bool:
+        """Whether a ``SELECT DISTINCT`` is a GROUP BY of all its items: columns, and paths of one type each."""
+        if any(select.args.get(clause) for clause in ("group", "having", "qualify", "windows")):
+            return False
+        order, names = select.args.get("order"), {item.alias_or_name.lower() for item in select.expressions}
+        for column in order.find_all(exp.Column) if order is not None else ():
+            if column.table or column.name.lower() not in names or SOURCE in column.meta:
+                return False
+        return all(
+            (isinstance(value, exp.Column) and not kind.holds_variants)
+            or (self.kind_of(value) == kind and self.casts.native(value, kind) is not None)
+            for value, kind in values
+        )
 
     def order(self, order: exp.Expr | None, select: exp.Expr | None = None) -> None:
         if order is None:

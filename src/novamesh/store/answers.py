@@ -90,8 +90,11 @@ class Answer:
         self._reader.tell(message(END))
 
     def _first(self, chunks: Iterator[Any]) -> Any:
-        """The first rows. Only now are the events that the query sees fixed, so only now can be said whether it was made
-        for their types; if not, its failure means nothing."""
+        """The first rows.
+
+        Only now are the events that the query sees fixed, so only now can be said whether it was made for their types.
+        If it was not, its failure means nothing.
+        """
         try:
             return next(chunks, None)
         finally:
