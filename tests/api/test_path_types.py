@@ -23,6 +23,8 @@ def test_answers_stay_right_when_values_of_another_type_come(tmp_path: Path) -> 
         ):
             node.send([{"event": "k", "properties": {"k": value}} for value in values])
             node.settle()
+            described = [node.query(sql).json()["meta"]["types"] for sql in (groups, "SELECT properties.k FROM events")]
+            assert described == [["VARIANT", "BIGINT"], ["VARIANT"]]
             if shown is not None:
                 assert [[_number(key), count] for key, count in node.rows(groups)] == shown
             total = node.rows(totals)[0]

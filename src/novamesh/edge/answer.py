@@ -61,6 +61,7 @@ def store_request(
         skip=skip,
         relied=checked.relied,
         shredded_only=checked.shredded_only,
+        variants=checked.variants,
     )
 
 

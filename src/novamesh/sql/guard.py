@@ -18,7 +18,7 @@ import msgspec
 from sqlglot import exp
 
 from novamesh.errors import InvalidQuery, QueryNotAllowed
-from novamesh.sql import functions, hoist, inspect, names, rewrite
+from novamesh.sql import functions, hoist, inspect, names, rewrite, shown
 from novamesh.sql.hoist import Extent
 from novamesh.sql.idioms import table as idiom_table
 from novamesh.sql.idioms.translate import translate
@@ -50,7 +50,8 @@ class Checked(msgspec.Struct, frozen=True):
     see: show ``names.get(name, name)`` for each result column. ``parameters`` are the names of its placeholders;
     ``wanted`` of it are its rows, its columns or its plan (see ``inspect.py``). ``resumable``: a row is an event, and
     they come in the order in which events are stored. ``relied`` are paths and the types it was made for;
-    ``shredded_only``: it leaves out the events that are kept as JSON, because there are none.
+    ``shredded_only``: it leaves out the events that are kept as JSON, because there are none. ``variants`` are the places
+    of columns that are to be called VARIANT, whatever they are (see ``shown.py``).
     """
 
     sql: str
@@ -60,6 +61,7 @@ class Checked(msgspec.Struct, frozen=True):
     resumable: bool
     relied: dict[str, str]
     shredded_only: bool
+    variants: tuple[int, ...]
 
 
 def check(
@@ -99,15 +101,16 @@ def _check(sql: str, schema: str, limit: int | None, careful: bool, extent: Exte
     translate(query)
     _verify(query, ours=False)
     _Tables(schema, ours=False).visit(query, {})
-    shown = names.assign(query)
+    titles = names.assign(query)
     resumable = wanted == inspect.ROWS and hoist.gives_events_in_order(query)
     relied = rewrite.apply(query, careful=careful, types=types)
+    variants = shown.apply(query)
     shredded_only = extent is None and types.shredded_only
     hoist.apply(query, extent, shredded_only=shredded_only)
     text = generate(_limited(query, limit + 1) if limit is not None else query)
     _confirm(text, schema)
     parameters = sorted({node.name for node in query.find_all(exp.Placeholder)})
-    return Checked(text, shown, tuple(parameters), wanted, resumable, relied, shredded_only)
+    return Checked(text, titles, tuple(parameters), wanted, resumable, relied, shredded_only, variants)
 
 
 def _confirm(text: str, schema: str) -> None:

@@ -149,7 +149,8 @@ class Answer:
                 self._descriptions.clear()
             if not parameters:  # whose types decide about those of the columns
                 self._descriptions[sql] = found
-        return [self._request.names.get(name, name) for name, _ in found], [kind for _, kind in found]
+        types = ["VARIANT" if place in self._request.variants else kind for place, (_, kind) in enumerate(found)]
+        return [self._request.names.get(name, name) for name, _ in found], types
 
 
 def encoder_for(name: str) -> type[ResultEncoder]:

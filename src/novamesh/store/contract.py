@@ -42,7 +42,8 @@ class QueryRequest(msgspec.Struct, frozen=True, tag="query"):
     ``wanted`` of it are its ``rows``, its ``description`` or its ``plan``. Without a ``limit`` it is an export:
     all rows, at the speed of the reader. ``skip`` are rows at its start that the reader has already. ``relied`` are the
     types of paths that the SQL was made for (see :class:`TypesAnswer`); with others it must not run. Nor if it reads
-    ``shredded_only`` and there are events that are kept as JSON.
+    ``shredded_only`` and there are events that are kept as JSON. The columns at the places ``variants`` are called
+    VARIANT, whatever they are.
     """
 
     space: str
@@ -55,6 +56,7 @@ class QueryRequest(msgspec.Struct, frozen=True, tag="query"):
     skip: int = 0
     relied: dict[str, str] = {}
     shredded_only: bool = False
+    variants: tuple[int, ...] = ()
 
 
 class StatusRequest(msgspec.Struct, frozen=True, tag="status"):
