@@ -50,8 +50,8 @@ class Checked(msgspec.Struct, frozen=True):
     see: show ``names.get(name, name)`` for each result column. ``parameters`` are the names of its placeholders;
     ``wanted`` of it are its rows, its columns or its plan (see ``inspect.py``). ``resumable``: a row is an event, and
     they come in the order in which events are stored. ``relied`` are paths and the types it was made for;
-    ``shredded_only``: it leaves out the events that are kept as JSON, because there are none. ``variants`` are the places
-    of columns that are to be called VARIANT, whatever they are (see ``shown.py``).
+    ``shredded_only``: it leaves out the events that are kept as JSON, because there are none. ``variants`` are the
+    places of columns that are to be called VARIANT, whatever they are (see ``shown.py``).
     """
 
     sql: str
