@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from novamesh.sql.guard import check
@@ -141,3 +142,23 @@ def test_whether_all_events_are_shredded(tmp_path: Path) -> None:
 def _all(store: Store) -> PathTypes:
     found, shredded_only = store.database.path_types("default")
     return PathTypes(found, shredded_only=shredded_only)
+
+
+def test_a_path_that_had_no_room_before_stays_unknown(tmp_path: Path) -> None:
+    """What it was then is in no books: it is among events that are kept as JSON."""
+    with Store(tmp_path / "data", max_shredded_paths=1) as store:
+        take(store, {"k": 1}, {"k": 1, "late": "x"})
+        store.config = msgspec.structs.replace(store.config, max_shredded_paths=10)
+        store.restart()
+        take(store, {"late": 5, "new": 1})
+        assert types(store) == {"properties.k": "UBIGINT"}
+        store.restart()
+        assert types(store) == {"properties.k": "UBIGINT"}
+
+
+def test_events_that_were_refused_are_not_kept_as_json(tmp_path: Path) -> None:
+    with Store(tmp_path / "data", max_shredded_paths=1) as store:
+        take(store, {"k": 1})
+        store.take([{**EVENT, "timestamp": "rubbish", "properties": {"k": 1, "other": 1}}])
+        assert store.rows("SELECT count(*) FROM p_default.quarantine") == [(1,)]
+        assert store.database.path_types("default")[1]

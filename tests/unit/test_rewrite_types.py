@@ -66,6 +66,15 @@ QUERIES = [
     "SELECT properties.n::INT, properties.price::INT, properties.n::DECIMAL(9, 2), properties.ok::INT FROM events"
     " ORDER BY properties.n",
     "SELECT [properties.n, properties.below], {'a': properties.page}.a, properties.n IN [1, 2] FROM events ORDER BY properties.n",
+    "SELECT properties['page'], count() FROM events GROUP BY properties.page ORDER BY properties -> 'page'",
+    "SELECT Properties.page, sum((properties.n)) FROM events GROUP BY (properties['page']) HAVING properties.page > '' ORDER BY 1",
+    "SELECT DISTINCT (SELECT max(properties.n) FROM events) AS m, properties.ok FROM events ORDER BY 2",
+    "SELECT properties.n FROM events ORDER BY (SELECT max(properties.n) FROM events), properties.n",
+    "SELECT count(*) FROM events WHERE properties.n < 340282366920938463463374607431768211456 OR properties.page = 'x'",
+    "SELECT count(*) FILTER (properties.code < 99999999999999999999999999999999999999999999) FROM events",
+    "SELECT count(*) FROM events WHERE properties.n BETWEEN 1 AND 9007199254740993 OR properties.rare BETWEEN 1 AND 9007199254740993",
+    "SELECT count(*) FROM events WHERE list_contains(['/1', 'x'], properties.page) OR list_position(['a'], properties.page) = 1",
+    "SELECT count(*) FROM events WHERE COLUMNS('user_id') = 'u1'",
     "SELECT properties->>'page', properties->'where'->>'country', upper(properties->>'page') FROM events ORDER BY properties.n",
 ]
 

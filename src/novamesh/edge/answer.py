@@ -113,11 +113,15 @@ class Answering:
             except TypesChanged:
                 form = form._replace(types=await self._learn())
         form = Form(careful=True, types=NO_TYPES)
-        await self._pass_on(msgspec.structs.replace(make(form), relied={}))
+        await self._pass_on(msgspec.structs.replace(make(form), relied={}, shredded_only=False))
 
     async def _learn(self) -> PathTypes:
         answer = await ask_types(self._worker.socket, self._space)
-        types = self._worker.types[self._space] = PathTypes(answer.types, shredded_only=answer.shredded_only)
+        types = PathTypes(answer.types, shredded_only=answer.shredded_only)
+        known = self._worker.types.get(self._space)
+        if known is not None and known.same(types):  # another query was first: what was checked for it holds
+            return known
+        self._worker.types[self._space] = types
         return types
 
     async def _pass_on(self, request: QueryRequest) -> None:

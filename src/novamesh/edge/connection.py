@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import stat
 import struct
 import time
 from collections.abc import Iterator
@@ -83,9 +84,13 @@ class Backlog:
 def _connections(client: str) -> Iterator[socket.socket]:
     """This process's connections to ``client``, each open until the next is asked for."""
     for entry in Path("/dev/fd").iterdir():
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as connection:
-            if _name(connection.getpeername()) == client.replace("[", "").replace("]", ""):
-                yield connection
+        with contextlib.suppress(OSError):
+            number = int(entry.name)
+            if not stat.S_ISSOCK(os.fstat(number).st_mode):
+                continue
+            with socket.socket(fileno=os.dup(number)) as connection:
+                if _name(connection.getpeername()) == client.replace("[", "").replace("]", ""):
+                    yield connection
 
 
 def _name(peer: object) -> str:

@@ -95,7 +95,9 @@ def _counts_only(table: exp.Table, select: exp.Expr) -> list[exp.Expr]:
     """The ``count(*)`` of a query that asks for nothing else; none otherwise."""
     if any(select.args.get(clause) for clause in ("where", *_CLAUSES)) or select.find(exp.Window, exp.Filter):
         return []
-    if any(table.args.get(name) for name in ("joins", "sample", "pivots")) or select.find(exp.Column, exp.Subquery):
+    if any(table.args.get(name) for name in ("joins", "sample", "pivots")) or select.find(exp.Column):
+        return []
+    if any(query is not select for query in select.find_all(exp.Query)):
         return []
     counts = [node for node in _calls(select) if has_aggregate(node)]
     stars = [item for item in select.find_all(exp.Star) if not isinstance(item.parent, exp.Anonymous)]
@@ -124,7 +126,7 @@ def _is_fixed(table: exp.Table, select: exp.Expr) -> bool:
     """Whether the query says something of the table that holds for its own columns alone."""
     described = any(value for name, value in table.args.items() if name not in ("this", "db", "alias"))
     renamed = bool(table.args["alias"].args.get("columns")) if table.args.get("alias") else False
-    return described or renamed or any(item.find(exp.Columns) for item in select.expressions)
+    return described or renamed or select.find(exp.Columns) is not None
 
 
 def _paths(select: exp.Expr, source: str | None) -> dict[str, list[exp.Expr]]:
@@ -193,15 +195,22 @@ def _steps(column: exp.Column) -> list[exp.Expr]:
 
 
 def _inside(node: exp.Expr) -> exp.Expr:
-    """A copy as it is written over the table itself."""
-    copy = node.copy()
-    for column in copy.find_all(exp.Column):
-        steps = [step.copy() for step in _steps(column)]
-        path = exp.Column(**dict(zip(("this", "table", "db", "catalog"), reversed(steps), strict=False)))
-        if column is copy:
-            return path
+    """A copy as it is written over the table itself, the same for every spelling of a path."""
+    holder = exp.Paren(this=node.copy())
+    for column in list(holder.find_all(exp.Column)):
+        first, *keys = _steps(column)
+        path: exp.Expr = exp.column(first.name.lower())
+        for key in keys:
+            path = _step(path, key)
         column.replace(path)
-    return copy
+    for dot in list(holder.find_all(exp.Dot)):
+        dot.replace(_step(dot.this, dot.expression))
+    inside: exp.Expr = holder.this
+    return inside
+
+
+def _step(path: exp.Expr, key: exp.Expr) -> exp.Expr:
+    return exp.Bracket(this=path, expressions=[exp.Literal.string(key.name)])
 
 
 def _replace(node: exp.Expr, column: exp.Expr) -> None:

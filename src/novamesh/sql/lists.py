@@ -126,7 +126,7 @@ class Lists(Compounds):
         sought = [node for node, kind in zip(arguments, kinds, strict=True) if not kind.is_known]
         words = len(sought) == len(arguments) - 1 > 0 and all(_is_words(node) for node in sought)
         for place, (node, kind) in enumerate(zip(arguments, kinds, strict=True)):
-            if kind.has_steps and words:
+            if kind.has_steps and words and place < lists:
                 node.replace(self.element_texts(node, kind))  # no number is equal to a word
             else:
                 node.replace(self.textual(node, Kind.ELEMENTS if kind.has_steps and place < lists else kind))

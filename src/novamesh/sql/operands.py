@@ -20,6 +20,7 @@ _BITS: Final = (
     *(exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor, exp.BitwiseNot, exp.BitwiseLeftShift, exp.BitwiseRightShift),
 )
 _COMPARISONS: Final = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ)
+_HUGE: Final = 2**127  # what no HUGEINT holds is a DOUBLE
 _ORDERINGS: Final = (exp.GT, exp.GTE, exp.LT, exp.LTE)
 _PARAMETERS: Final = (exp.Placeholder, exp.Parameter)
 _PLAIN: Final = Casts(careful=False)
@@ -219,7 +220,7 @@ class Operands(ABC):
         node.replace(exp.Case(ifs=[exp.If(this=is_text, true=by_text)], default=by_number))
 
     def visit_between(self, node: exp.Expr) -> Kind:
-        if isinstance(node.args["low"], _PARAMETERS) or isinstance(node.args["high"], _PARAMETERS):
+        if any(isinstance(node.args[end], _PARAMETERS) or _is_big(node.args[end]) for end in ("low", "high")):
             low = exp.GTE(this=node.this.copy(), expression=node.args["low"].copy())
             high = exp.LTE(this=node.this.copy(), expression=node.args["high"].copy())
             holder = exp.Paren(this=exp.And(this=low, expression=high))
@@ -423,11 +424,11 @@ def _is_big(node: exp.Expr) -> bool:
     value = node
     while isinstance(value, (exp.Neg, exp.Paren)):
         value = value.this
-    return _is_count(value) and int(value.name) >= EXACT
+    return _is_count(value) and EXACT <= int(value.name) < _HUGE
 
 
 def _is_count(node: exp.Expr) -> bool:
-    return isinstance(node, exp.Literal) and not node.is_string and node.name.isdecimal()
+    return isinstance(node, exp.Literal) and not node.is_string and node.name.isdecimal() and int(node.name) < _HUGE
 
 
 def is_word(node: exp.Expr) -> bool:

@@ -49,7 +49,6 @@ class Kind:
     OTHER: ClassVar["Kind"]
     PARAMETER: ClassVar["Kind"]
     PATH: ClassVar["Kind"]  # a VARIANT of which nothing more is known
-    STRUCT: ClassVar["Kind"]
     TEXT: ClassVar["Kind"]
     TEXTS: ClassVar["Kind"]  # a path
     TIME: ClassVar["Kind"]
@@ -197,11 +196,11 @@ class Casts:
 
     def native(self, path: exp.Expr, kind: Kind) -> exp.Expr | None:
         """The path as the one type of its values, if they have one."""
-        return cast(path.unnest().copy(), _NATIVE[kind], strict=True) if kind in _NATIVE else None
+        return cast(_bare(path).copy(), _NATIVE[kind], strict=True) if kind in _NATIVE else None
 
     def shown(self, path: exp.Expr, kind: Kind) -> exp.Expr | None:
         """The VARIANT again, of its ``native``: what a query that groups by that shows."""
-        return variant(path.unnest().copy(), kind) if kind in _NATIVE else None
+        return variant(_bare(path).copy(), kind) if kind in _NATIVE else None
 
     def json(self, path: exp.Expr) -> exp.Expr:
         if path.meta.get(TEXT):
@@ -342,6 +341,13 @@ class Casts:
         if kind.is_numeric and to.this == exp.DType.DOUBLE:
             return self.number(path, kind)
         return exp.TryCast(this=self.text(path, kind), to=to.copy())
+
+
+def _bare(node: exp.Expr) -> exp.Expr:
+    """Without the brackets around it."""
+    while isinstance(node, exp.Paren):
+        node = node.this
+    return node
 
 
 def _together(form: exp.Expr, path: exp.Expr) -> exp.Expr:

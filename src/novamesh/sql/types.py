@@ -36,6 +36,10 @@ class PathTypes:
         self._types = types
         self.shredded_only = shredded_only
 
+    def same(self, other: "PathTypes") -> bool:
+        """Whether both say the same."""
+        return (self._types, self.shredded_only) == (other._types, other.shredded_only)
+
     def of(self, path: str) -> str:
         """The types of a path; empty where they are not known."""
         return self._types.get(path, "")

@@ -95,10 +95,16 @@ class Answer:
         Only now are the events that the query sees fixed, so only now can be said whether it was made for their types.
         If it was not, its failure means nothing.
         """
+        self._verify(self._request)  # not to run for long what is known to be of no use
         try:
-            return next(chunks, None)
-        finally:
+            first = next(chunks, None)
+        except duckdb.InterruptException:  # it is over, whatever it was made for
+            raise
+        except duckdb.Error:
             self._verify(self._request)
+            raise
+        self._verify(self._request)
+        return first
 
     def _tell(self, body: bytes) -> None:
         # Sent before it is counted: the first part holds the head, without which the end would be no JSON.
@@ -145,9 +151,9 @@ class Answer:
         found = self._descriptions.get(sql) if not parameters else None
         if found is None:
             found = [row[:2] for row in self._cursor.execute("DESCRIBE " + sql, parameters).fetchall()]
-            if len(self._descriptions) >= REMEMBERED:
-                self._descriptions.clear()
             if not parameters:  # whose types decide about those of the columns
+                if len(self._descriptions) >= REMEMBERED:
+                    self._descriptions.clear()
                 self._descriptions[sql] = found
         types = ["VARIANT" if place in self._request.variants else kind for place, (_, kind) in enumerate(found)]
         return [self._request.names.get(name, name) for name, _ in found], types

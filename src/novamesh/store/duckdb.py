@@ -129,12 +129,13 @@ class Database:
         if space in self._spaces:
             return
         with self._spaces_lock, self._connection.cursor() as cursor:
+            if space in self._spaces:  # another thread was first, and may be using what it made
+                return
             cursor.execute(SPACE.format(schema=schema_for(space)))
             rows = cursor.execute("SELECT path, types FROM novamesh.paths WHERE space = ?", [space]).fetchall()
             known = {path: frozenset(types.split(",")) - {""} if types is not None else None for path, types in rows}
-            budget = self._budgets[space] = PathBudget(known, self._max_paths)
             plain = cursor.execute(f'FROM "{schema_for(space)}".events_plain SELECT 1 LIMIT 1').fetchone()
-            budget.shredded_only = plain is None
+            self._budgets[space] = PathBudget(known, self._max_paths, shredded_only=plain is None)
             self._spaces.add(space)
 
     def path_types(self, space: str) -> tuple[dict[str, str], bool]:
@@ -226,12 +227,12 @@ class Database:
         except BaseException:
             self._roll_back()
             raise
-        for budget in self._budgets.values():
+        for budget in list(self._budgets.values()):
             budget.commit()
         return total
 
     def _roll_back(self) -> None:
-        for budget in self._budgets.values():
+        for budget in list(self._budgets.values()):
             budget.roll_back()
         try:
             self._writer.rollback()
@@ -295,7 +296,8 @@ class Database:
             self._writer.executemany(
                 "INSERT INTO novamesh.paths VALUES (?, ?, ?)", [(space, *change) for change in changed.items()]
             )
-        budget.shredded_only &= plain is None
+        if plain is not None:
+            budget.keep_plain()
         condition, parameters = plain or ("false", [])
         stored = 0
         shredded = _COLUMNS.format("properties::VARIANT", "context::VARIANT")

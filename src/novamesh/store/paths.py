@@ -74,18 +74,20 @@ class PathBudget:
     on holds for all events it sees.
     """
 
-    def __init__(self, known: Mapping[str, Types | None], size: int) -> None:
-        self.shredded_only = False
-        """Whether no event has been kept as JSON."""
+    def __init__(self, known: Mapping[str, Types | None], size: int, *, shredded_only: bool = True) -> None:
+        self.shredded_only = shredded_only
+        """Whether no event is kept as JSON."""
+        self._was_shredded_only = False
         self._known = dict(known)
         self._size = size
         self._before: dict[str, Types | None] = {}
         self._admitted: set[str] = set()
 
     @property
-    def changed(self) -> dict[str, str]:
-        """The paths whose types are not in the database yet, and these."""
-        return {path: self.types(path) for path in [*self._admitted, *self._before]}
+    def changed(self) -> dict[str, str | None]:
+        """The paths whose types are not in the database yet, and these; None where they are not known."""
+        paths = [*self._admitted, *self._before]
+        return {path: self.types(path) if self._known[path] is not None else None for path in paths}
 
     def types(self, path: str) -> str:
         """A path's types as one text, empty where they are not known."""
@@ -106,11 +108,17 @@ class PathBudget:
                         self._before.setdefault(path, known)
                     self._known[path] = known | types
             elif len(self._known) < self._size:
-                self._known[path] = types
+                # Among events that are kept as JSON it may have come before, when it had no room.
+                self._known[path] = types if self.shredded_only else None
                 self._admitted.add(path)
             else:
                 fits = False
         return fits
+
+    def keep_plain(self) -> None:
+        """Note that there are events that are kept as JSON."""
+        self._was_shredded_only |= self.shredded_only
+        self.shredded_only = False
 
     def keys(self, column: str) -> list[str]:
         """Known first-level keys of a column."""
@@ -122,12 +130,14 @@ class PathBudget:
         for path in self._admitted:
             del self._known[path]
         self._known.update(self._before)
+        self.shredded_only |= self._was_shredded_only
         self.commit()
 
     def commit(self) -> None:
         """What has changed is in the database now."""
         self._admitted.clear()
         self._before.clear()
+        self._was_shredded_only = False
 
 
 def plain_condition(cursor: duckdb.DuckDBPyConnection, table: str, budget: PathBudget) -> tuple[str, list[Any]] | None:
