@@ -295,8 +295,8 @@ class Maker:
             other, name = self.path(), self.pick("greatest", "least")
             chosen = max if name == "greatest" else min
             return Expr(
-                f"{name}({path.sql}, {other.sql})",
-                lambda event: chosen_of(chosen, [number(path.of(event)), number(other.of(event))]),
+                f"({name}({path.sql}, {other.sql}) + 0)",
+                lambda event: number(chosen_of(chosen, [path.of(event), other.of(event)])),
             )
         left, op = self.number(depth - 1), self.pick("+", "-", "*", "/", "%")
         right = self.number(depth - 1) if op in "+-*" else None

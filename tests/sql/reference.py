@@ -172,9 +172,9 @@ def unless(value: float | None, other: float) -> float | None:
     return None if value == other else value
 
 
-def chosen_of(chosen: Callable[[list[Any]], Any], values: list[float | None]) -> float | None:
+def chosen_of(chosen: Callable[..., Any], values: list[Any]) -> Any:
     present = [value for value in values if value is not None]
-    return chosen(present) if present else None
+    return chosen(present, key=place) if present else None
 
 
 def calculation(op: str, left: float | None, right: float | None) -> float | None:

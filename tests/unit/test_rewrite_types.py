@@ -66,6 +66,9 @@ QUERIES = [
     "SELECT properties.n::INT, properties.price::INT, properties.n::DECIMAL(9, 2), properties.ok::INT FROM events"
     " ORDER BY properties.n",
     "SELECT [properties.n, properties.below], {'a': properties.page}.a, properties.n IN [1, 2] FROM events ORDER BY properties.n",
+    "SELECT least(properties.page, properties.code), greatest(properties.page, properties.code, properties.n) FROM events"
+    " ORDER BY properties.n",
+    "SELECT DISTINCT properties.page AS event, event AS e FROM events ORDER BY e, event",
     "SELECT properties['page'], count() FROM events GROUP BY properties.page ORDER BY properties -> 'page'",
     "SELECT Properties.page, sum((properties.n)) FROM events GROUP BY (properties['page']) HAVING properties.page > '' ORDER BY 1",
     "SELECT DISTINCT (SELECT max(properties.n) FROM events) AS m, properties.ok FROM events ORDER BY 2",
@@ -117,3 +120,14 @@ def test_columns_with_other_names_have_no_types(store: Store) -> None:
     sql = "SELECT max(context.n) FROM events AS e(a, b, c, d, context, properties)"
     types = PathTypes({"context.n": "VARCHAR"})
     assert store.rows(check(sql, schema="p_default", limit=1, types=types).sql) == [(7,)]
+
+
+def test_the_least_and_the_greatest_go_by_number_then_text(store: Store) -> None:
+    sql = "SELECT least(properties.page, properties.code), greatest(properties.page, properties.n) FROM events WHERE properties.n = 3"
+    for types in (PathTypes({}), PathTypes(store.database.path_types("default")[0])):
+        assert store.rows(check(sql, schema="p_default", limit=9, types=types).sql) == [("15", "/0")]
+
+
+def test_an_alias_hides_no_column_of_a_distinct(store: Store) -> None:
+    sql = "SELECT DISTINCT properties.page AS event, event AS e FROM events ORDER BY e, event"
+    assert len(store.rows(check(sql, schema="p_default", limit=99).sql)) == 7

@@ -11,7 +11,7 @@ from novamesh.sql import functions
 from novamesh.sql.compound import COMPOUNDS, each, keyed, listed
 from novamesh.sql.lists import Lists, is_list_function
 from novamesh.sql.operands import OPERATORS, Handler, one_kind
-from novamesh.sql.paths import Casts, Kind, boxed, call, is_step, unboxed, variant
+from novamesh.sql.paths import Casts, Kind, boxed, call, is_step, named, unboxed, variant
 
 _NUMERIC: Final = frozenset(
     """
@@ -144,6 +144,10 @@ class Calls(Lists):
             return self.length(node)
         kinds = [self.argument(argument, name) for argument in list(node.expressions)]
         arguments = [_inside(argument) for argument in node.expressions]
+        paths = [kind for kind in kinds if kind != Kind.NULL]
+        only_paths = bool(paths) and all(kind.is_variant for kind in paths)
+        if name in ("greatest", "least") and only_paths and not all(kind.is_numeric for kind in paths):
+            return self.best_of(node, arguments, kinds)
         self.arguments(name, arguments, kinds)
         return self.result(name, arguments, kinds)
 
@@ -156,6 +160,18 @@ class Calls(Lists):
         for node, kind in zip(arguments, kinds, strict=True):
             if kind.is_variant:
                 node.replace(self.casts.number(node, kind) if others else self.key(node, kind))
+
+    def best_of(self, node: exp.Expr, arguments: list[exp.Expr], kinds: list[Kind]) -> Kind:
+        """``greatest(path, path)``: the value as it was sent, by the documented order."""
+        for path, kind in zip(arguments, kinds, strict=True):
+            if kind.is_variant:
+                pair = call("struct_pack", named("o", self.casts.rank(path, kind)), named("v", path.copy()))
+                missing = exp.Is(this=path.copy(), expression=exp.Null())
+                path.replace(exp.Case(ifs=[exp.If(this=missing, true=exp.Null())], default=pair))
+        holder = exp.Paren(this=exp.Null())
+        node.replace(holder)
+        holder.replace(unboxed(node))
+        return one_kind(kinds)
 
     def grouping(self, node: exp.Expr) -> Kind:
         """``grouping(path)``, of what the query groups by."""

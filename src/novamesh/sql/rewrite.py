@@ -340,7 +340,7 @@ class _Query(Joins):
         values = [(value, value.meta["kind"]) for value in (item.unalias() for item in select.expressions)]
         if any(kind.holds_variants for _, kind in values):
             keys = [
-                self.group_key(value, kind)
+                self.qualified(self.group_key(value, kind))
                 for value, kind in values
                 if value.find(exp.Column, exp.Anonymous) is not None  # a constant makes no row distinct
             ]
@@ -352,6 +352,14 @@ class _Query(Joins):
             for value, kind in values:
                 if (shown := self.casts.shown(value, kind)) is not None:
                     value.replace(shown)
+
+    def qualified(self, key: exp.Expr) -> exp.Expr:
+        """A column with its table's name: in DISTINCT ON an alias comes before it."""
+        if isinstance(key, exp.Column) and not key.table and key.name.lower() in self.items:
+            owner = self.owner(key.name)
+            if owner and not owner.startswith("?"):
+                key.set("table", exp.to_identifier(owner, quoted=True))
+        return key
 
     def is_group_of(self, select: exp.Expr, values: list[tuple[exp.Expr, Kind]]) -> bool:
         """Whether a ``SELECT DISTINCT`` is a GROUP BY of all its items: columns, and paths of one type each."""
