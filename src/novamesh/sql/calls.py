@@ -10,8 +10,8 @@ from sqlglot import exp
 from novamesh.sql import functions
 from novamesh.sql.compound import COMPOUNDS, each, keyed, listed
 from novamesh.sql.lists import Lists, is_list_function
-from novamesh.sql.operands import OPERATORS, Handler, one_kind
-from novamesh.sql.paths import Casts, Kind, boxed, call, is_step, named, unboxed, variant
+from novamesh.sql.operands import OPERATORS, Handler, are_values, one_kind
+from novamesh.sql.paths import Casts, Kind, boxed, call, is_step, ranked, unboxed, variant
 
 _NUMERIC: Final = frozenset(
     """
@@ -144,9 +144,7 @@ class Calls(Lists):
             return self.length(node)
         kinds = [self.argument(argument, name) for argument in list(node.expressions)]
         arguments = [_inside(argument) for argument in node.expressions]
-        paths = [kind for kind in kinds if kind != Kind.NULL]
-        only_paths = bool(paths) and all(kind.is_variant for kind in paths)
-        if name in ("greatest", "least") and only_paths and not all(kind.is_numeric for kind in paths):
+        if name in ("greatest", "least") and are_values(kinds):
             return self.best_of(node, arguments, kinds)
         self.arguments(name, arguments, kinds)
         return self.result(name, arguments, kinds)
@@ -165,9 +163,7 @@ class Calls(Lists):
         """``greatest(path, path)``: the value as it was sent, by the documented order."""
         for path, kind in zip(arguments, kinds, strict=True):
             if kind.is_variant:
-                pair = call("struct_pack", named("o", self.casts.rank(path, kind)), named("v", path.copy()))
-                missing = exp.Is(this=path.copy(), expression=exp.Null())
-                path.replace(exp.Case(ifs=[exp.If(this=missing, true=exp.Null())], default=pair))
+                path.replace(ranked(path, self.casts.rank(path, kind)))
         holder = exp.Paren(this=exp.Null())
         node.replace(holder)
         holder.replace(unboxed(node))

@@ -11,7 +11,7 @@ from typing import Final
 from sqlglot import exp
 
 from novamesh.sql.operands import Handler, Operands
-from novamesh.sql.paths import TEXT, TOGETHER, Casts, Kind, call, list_of, named
+from novamesh.sql.paths import TEXT, TOGETHER, Casts, Kind, call, list_of, named, null_with
 
 _PLAIN: Final = Casts(careful=False)
 _LISTS: Final = frozenset("array_value list_pack list_value".split())
@@ -72,8 +72,7 @@ class Compounds(Operands):
             rebuilt = call("struct_pack", *(_named(name, part) for name, part in parts))
         else:
             rebuilt = call("row", *(part for _, part in parts))
-        missing = exp.Is(this=node.copy(), expression=exp.Null())
-        return exp.Case(ifs=[exp.If(this=missing, true=exp.Null())], default=rebuilt)
+        return null_with(node, rebuilt)
 
     def cell_kinds(self, node: exp.Expr, kind: Kind) -> list[Kind]:
         found = cells(node)

@@ -84,9 +84,9 @@ def gives_events_in_order(query: exp.Expr) -> bool:
     from_ = query.args.get("from_")
     if not isinstance(query, exp.Select) or from_ is None or any(query.args.get(clause) for clause in _CLAUSES):
         return False
-    if not is_events(from_.this) or any(from_.this.args.get(name) for name in ("joins", "sample", "pivots")):
+    if not is_events(from_.this) or _is_changed(from_.this):
         return False
-    if any(node.name.lower() == "unnest" for node in query.find_all(exp.Anonymous)):
+    if any(node.name.lower() == "unnest" for node in _calls(query)):
         return False
     return not any(has_aggregate(item) or item.find(exp.Window, exp.Subquery) for item in query.expressions)
 
@@ -95,13 +95,18 @@ def _counts_only(table: exp.Table, select: exp.Expr) -> list[exp.Expr]:
     """The ``count(*)`` of a query that asks for nothing else; none otherwise."""
     if any(select.args.get(clause) for clause in ("where", *_CLAUSES)) or select.find(exp.Window, exp.Filter):
         return []
-    if any(table.args.get(name) for name in ("joins", "sample", "pivots")) or select.find(exp.Column):
+    if _is_changed(table) or select.find(exp.Column):
         return []
     if any(query is not select for query in select.find_all(exp.Query)):
         return []
     counts = [node for node in _calls(select) if has_aggregate(node)]
     stars = [item for item in select.find_all(exp.Star) if not isinstance(item.parent, exp.Anonymous)]
     return counts if not stars and all(_is_count(node) for node in counts) else []
+
+
+def _is_changed(table: exp.Expr) -> bool:
+    """Whether the rows of the table are not the events, each once."""
+    return any(table.args.get(name) for name in ("joins", "sample", "pivots"))
 
 
 def _is_count(node: exp.Expr) -> bool:

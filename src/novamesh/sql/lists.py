@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from novamesh.sql.compound import Compounds, each, keyed
 from novamesh.sql.operands import is_word
-from novamesh.sql.paths import Kind, call, kind_of_type, list_of, named, unboxed
+from novamesh.sql.paths import Kind, call, kind_of_type, list_of, ranked, unboxed
 
 _OF_NUMBERS: Final = "avg|sum|min|max|median|product|stddev|var_"
 _OF_TWO: Final = frozenset("has_all has_any intersect".split())
@@ -139,9 +139,7 @@ class Lists(Compounds):
             return
 
         def pair(element: exp.Expr) -> exp.Expr:
-            both = call("struct_pack", named("o", self.place(element, kind.element)), named("v", element))
-            missing = exp.Is(this=element.copy(), expression=exp.Null())
-            return exp.Case(ifs=[exp.If(this=missing, true=exp.Null())], default=both)
+            return ranked(element, self.place(element, kind.element))
 
         whole = node.parent
         node.replace(each(elements, pair))

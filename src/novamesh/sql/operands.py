@@ -413,6 +413,12 @@ OPERATORS: Final[tuple[Handler, ...]] = (
 )
 
 
+def are_values(kinds: list[Kind]) -> bool:
+    """Whether all but NULL are paths, and not of numbers alone."""
+    paths = [kind for kind in kinds if kind != Kind.NULL]
+    return all(kind.is_variant for kind in paths) and not all(kind.is_numeric for kind in paths)
+
+
 def one_kind(kinds: Iterable[Kind]) -> Kind:
     """The kind of a VARIANT that is one of these."""
     found = {kind for kind in kinds if kind != Kind.NULL}

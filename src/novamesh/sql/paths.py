@@ -301,16 +301,14 @@ class Casts:
         is_text = exp.Is(this=number.copy(), expression=exp.Null())
         rest = exp.Case(ifs=[exp.If(this=is_text, true=text.copy())])
         place = call("struct_pack", named("n", number.copy()), named("i", big), named("s", rest))
-        missing = exp.Is(this=text.copy(), expression=exp.Null())
-        return exp.Case(ifs=[exp.If(this=missing, true=exp.Null())], default=place)
+        return null_with(text, place)
 
     def exact(self, value: exp.Expr, kind: Kind) -> exp.Expr:
         """A number, of a path or not, in a form in which integers beyond 2^53 compare with any."""
         number = self.number(value, kind) if kind.is_variant else cast(value.copy(), exp.DType.DOUBLE)
         whole = cast(self.text(value, kind) if kind.is_variant else value.copy(), exp.DType.INT128)
         place = call("struct_pack", named("n", number), named("i", _beyond(number, whole)))
-        missing = exp.Is(this=number.copy(), expression=exp.Null())
-        return exp.Case(ifs=[exp.If(this=missing, true=exp.Null())], default=place)
+        return null_with(number, place)
 
     def to(self, path: exp.Expr, kind: Kind, target: Kind) -> exp.Expr:
         """The path as ``target``, where that is plain from its kind."""
@@ -368,6 +366,17 @@ def _beyond(number: exp.Expr, whole: exp.Expr) -> exp.Expr:
 
 def named(name: str, value: exp.Expr) -> exp.PropertyEQ:
     return exp.PropertyEQ(this=exp.to_identifier(name), expression=value)
+
+
+def null_with(value: exp.Expr, form: exp.Expr) -> exp.Expr:
+    """The form, and NULL where the value is: a struct that is made of NULLs is none."""
+    missing = exp.Is(this=value.copy(), expression=exp.Null())
+    return exp.Case(ifs=[exp.If(this=missing, true=exp.Null())], default=form)
+
+
+def ranked(value: exp.Expr, order: exp.Expr) -> exp.Expr:
+    """A value behind what it is compared by: ``unboxed`` is the value again."""
+    return null_with(value, call("struct_pack", named("o", order), named("v", value.copy())))
 
 
 def variant(value: exp.Expr, kind: Kind) -> exp.Expr:
