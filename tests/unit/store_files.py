@@ -9,8 +9,9 @@ from typing import Any, Self
 from novamesh.config import Config
 from novamesh.event.record import Record, encode
 from novamesh.spool.segment import list_segments
-from novamesh.store.duckdb import Database, Loaded
+from novamesh.store.duckdb import Database
 from novamesh.store.loader import Loader
+from novamesh.store.units import Loaded
 from tests.unit.spool_files import NODE, SEGMENT_BYTES, write
 
 NOW = 1_767_225_600_000_000  # 2026-01-01, in µs

@@ -14,7 +14,8 @@ from novamesh.spool.reader import SegmentReader
 from novamesh.spool.repair import QUARANTINE
 from novamesh.spool.segment import list_segments
 from novamesh.store import loader as loader_module
-from novamesh.store.duckdb import Database, Unit
+from novamesh.store.duckdb import Database
+from novamesh.store.units import Unit
 from tests.support import wait_for
 from tests.unit.spool_files import NODE
 from tests.unit.store_files import HOUR, NOW, Store, named

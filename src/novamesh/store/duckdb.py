@@ -4,25 +4,22 @@ One process opens it; that process's loader thread is the only writer. Queries r
 their own and see whole transactions only.
 """
 
-import hashlib
 import logging
 import os
 import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
-from uuid import UUID
 
 import duckdb
-import msgspec
 
 from novamesh.config import Config
-from novamesh.event.record import Record
 from novamesh.spool.reader import Position
 from novamesh.spool.segment import sync_directory
 from novamesh.store.contract import schema_for
+from novamesh.store.dedup import Seen
 from novamesh.store.migrations import SPACE, migrate
 from novamesh.store.paths import SHAPES, PathBudget, plain_condition
+from novamesh.store.units import Fault, Loaded, Unit, body, is_array, time_of, without
 
 log = logging.getLogger(__name__)
 
@@ -52,35 +49,6 @@ FROM (
 WHERE n BETWEEN first AND last
 """
 _COLUMNS = 'id, event, user_id, "timestamp", {0}, {1}, received_at, batch_id'
-_KEY = "md5('e' || client_id)::UUID"
-
-
-class Unit(NamedTuple):
-    """Events ``first`` to ``last`` (inclusive) of one record; ``events`` is its JSON array."""
-
-    record: Record
-    events: str
-    first: int
-    last: int
-
-    @property
-    def size(self) -> int:
-        return self.last - self.first + 1
-
-
-class Fault(NamedTuple):
-    """A unit the database refused, and why."""
-
-    unit: Unit
-    reason: str
-
-
-class Loaded(NamedTuple):
-    """What became of a load's events."""
-
-    stored: int
-    duplicates: int
-    quarantined: int
 
 
 class Database:
@@ -90,7 +58,6 @@ class Database:
         self._directory = directory = config.data_path / "store"
         scratch = directory / "tmp"
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._window = timedelta(seconds=config.dedup_window_s)
         self._max_paths = config.max_shredded_paths
         self._connection = duckdb.connect(
             directory / FILE_NAME,
@@ -111,6 +78,7 @@ class Database:
         self._connection.execute("SET GLOBAL enable_external_access = false")
         self._connection.execute("SET GLOBAL lock_configuration = true")
         self._writer = self._connection.cursor()
+        self._seen = Seen(self._writer, timedelta(seconds=config.dedup_window_s))
         self._spaces_lock = threading.Lock()
         self._spaces: set[str] = set()
         self._budgets: dict[str, PathBudget] = {}
@@ -200,13 +168,12 @@ class Database:
         bad = {id(fault.unit.record): set[int]() for fault in faults}
         for fault in faults:
             bad[id(fault.unit.record)].update(range(fault.unit.first, fault.unit.last + 1))
-        good = [part for unit in units for part in _without(unit, bad.get(id(unit.record), set()))]
+        good = [part for unit in units for part in without(unit, bad.get(id(unit.record), set()))]
         return self._transaction(good, faults, positions)
 
     def prune_seen(self, now: datetime) -> None:
         """Forget the ids whose window is over."""
-        for space in list(self._spaces):
-            self._writer.execute(f'DELETE FROM "{schema_for(space)}".seen WHERE "at" < ?', [now - self._window])
+        self._seen.prune([schema_for(space) for space in list(self._spaces)], now)
 
     def _transaction(self, units: list[Unit], faults: list[Fault], positions: dict[str, Position]) -> Loaded:
         total = Loaded(0, 0, 0)
@@ -242,7 +209,7 @@ class Database:
     def _load_space(self, space: str, units: list[Unit], faults: list[Fault]) -> Loaded:
         schema = schema_for(space)
         sent = sum(unit.size for unit in units)
-        units = self._drop_seen_batches(schema, units)
+        units = self._seen.drop_batches(schema, units)
         stored = self._insert(space, schema, units) if units else 0
         quarantined = sum(fault.unit.size for fault in faults)
         self._quarantine(schema, faults)
@@ -255,38 +222,9 @@ class Database:
         )
         return loaded
 
-    def _drop_seen_batches(self, schema: str, units: list[Unit]) -> list[Unit]:
-        """Leave out the records whose Idempotency-Key was seen in the window, and note the new ones."""
-        if not any(unit.record.key for unit in units):
-            return units
-        keyed = {_batch_key(unit.record.key): unit.record.at for unit in units if unit.record.key}
-        rows = self._writer.execute(
-            f'SELECT key::VARCHAR, max("at") FROM "{schema}".seen WHERE list_contains(?::UUID[], key) GROUP BY 1',
-            [[*keyed]],
-        ).fetchall()
-        seen: dict[str, datetime] = dict(rows)
-        owners: dict[str, int] = {}
-        kept, fresh = [], []
-        for unit in units:
-            key = _batch_key(unit.record.key) if unit.record.key else None
-            if key is not None:
-                received = _time(unit.record.at)
-                # Parts of one record (see Unit) share its key and are not each other's duplicates.
-                if owners.get(key, id(unit.record)) != id(unit.record):
-                    continue
-                if key in seen and seen[key] >= received - self._window:
-                    continue
-                if key not in owners:
-                    owners[key] = id(unit.record)
-                    fresh.append((key, received))
-            kept.append(unit)
-        if fresh:
-            self._writer.executemany(f'INSERT INTO "{schema}".seen VALUES (?, ?)', fresh)
-        return kept
-
     def _insert(self, space: str, schema: str, units: list[Unit]) -> int:
         self._stage(units)
-        self._drop_seen_events(schema)
+        self._seen.drop_events(schema)
         budget = self._budgets[space]
         plain = plain_condition(self._writer, "staged", budget)
         if changed := budget.changed:
@@ -329,29 +267,10 @@ class Database:
             ],
         )
 
-    def _drop_seen_events(self, schema: str) -> None:
-        """Of events with the same client id keep the first, if none was seen in the window."""
-        row = self._writer.execute("SELECT count(client_id) FROM staged").fetchone()
-        if not row or not row[0]:
-            return
-        self._writer.execute(
-            f"""
-            DELETE FROM staged WHERE client_id IS NOT NULL AND rowid NOT IN (
-                SELECT min(s.rowid) FROM staged s WHERE client_id IS NOT NULL AND NOT EXISTS (
-                    SELECT 1 FROM "{schema}".seen
-                    WHERE key = {_KEY} AND "at" >= s.received_at - ?::INTERVAL)
-                GROUP BY client_id)
-            """,
-            [self._window],
-        )
-        self._writer.execute(
-            f'INSERT INTO "{schema}".seen SELECT {_KEY}, received_at FROM staged WHERE client_id IS NOT NULL'
-        )
-
     def _quarantine(self, schema: str, faults: list[Fault]) -> None:
         now = datetime.now(UTC).replace(tzinfo=None)
         rows = [
-            (_time(f.unit.record.at), f.unit.record.batch_id, f.unit.first, f.unit.size, f.reason, _body(f.unit), now)
+            (time_of(f.unit.record.at), f.unit.record.batch_id, f.unit.first, f.unit.size, f.reason, body(f.unit), now)
             for f in faults
         ]
         if rows:
@@ -366,7 +285,7 @@ class Database:
             middle = len(units) // 2
             return self._find_faults(units[:middle]) + self._find_faults(units[middle:])
         unit = units[0]
-        if unit.size == 1 or not _is_array(unit):
+        if unit.size == 1 or not is_array(unit):
             return [Fault(unit, reason)]
         middle = (unit.first + unit.last) // 2
         return self._find_faults([unit._replace(last=middle)]) + self._find_faults([unit._replace(first=middle + 1)])
@@ -382,40 +301,3 @@ class Database:
         finally:
             self._roll_back()
         return None
-
-
-def _time(us: int) -> datetime:
-    return datetime.fromtimestamp(us / 1_000_000, UTC).replace(tzinfo=None)
-
-
-def _batch_key(key: str) -> str:
-    return str(UUID(bytes=hashlib.md5(b"b" + key.encode(), usedforsecurity=False).digest()))
-
-
-def _without(unit: Unit, bad: set[int]) -> list[Unit]:
-    """The parts of a unit that are left when the events ``bad`` are taken out."""
-    parts: list[Unit] = []
-    for place in range(unit.first, unit.last + 1):
-        if place in bad:
-            continue
-        if parts and parts[-1].last == place - 1:
-            parts[-1] = parts[-1]._replace(last=place)
-        else:
-            parts.append(unit._replace(first=place, last=place))
-    return parts
-
-
-def _is_array(unit: Unit) -> bool:
-    try:
-        return isinstance(msgspec.json.decode(unit.events), list)
-    except (msgspec.DecodeError, RecursionError):
-        return False
-
-
-def _body(unit: Unit) -> str:
-    """The event's own text where it can be told apart, else the whole record's."""
-    try:
-        parts = msgspec.json.decode(unit.events, type=list[msgspec.Raw])
-    except (msgspec.MsgspecError, RecursionError):
-        return unit.events
-    return bytes(parts[unit.first]).decode() if unit.size == 1 and unit.first < len(parts) else unit.events

@@ -18,7 +18,8 @@ from novamesh.event.record import RecordError, decode
 from novamesh.spool.reader import Position, SegmentReader
 from novamesh.spool.repair import QUARANTINE, SpoolDamage, set_aside
 from novamesh.spool.segment import list_segments, remove
-from novamesh.store.duckdb import Database, Loaded, Unit
+from novamesh.store.duckdb import Database
+from novamesh.store.units import Loaded, Unit
 
 log = logging.getLogger(__name__)
 

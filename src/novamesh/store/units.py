@@ -1,0 +1,71 @@
+"""What a load is made of: units, each some events of one record, and what becomes of them."""
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import msgspec
+
+from novamesh.event.record import Record
+
+
+class Unit(NamedTuple):
+    """Events ``first`` to ``last`` (inclusive) of one record; ``events`` is its JSON array."""
+
+    record: Record
+    events: str
+    first: int
+    last: int
+
+    @property
+    def size(self) -> int:
+        return self.last - self.first + 1
+
+
+class Fault(NamedTuple):
+    """A unit the database refused, and why."""
+
+    unit: Unit
+    reason: str
+
+
+class Loaded(NamedTuple):
+    """What became of a load's events."""
+
+    stored: int
+    duplicates: int
+    quarantined: int
+
+
+def time_of(us: int) -> datetime:
+    """A record's time of receipt as the database keeps it: UTC, without a zone."""
+    return datetime.fromtimestamp(us / 1_000_000, UTC).replace(tzinfo=None)
+
+
+def without(unit: Unit, bad: set[int]) -> list[Unit]:
+    """The parts of a unit that are left when the events ``bad`` are taken out."""
+    parts: list[Unit] = []
+    for place in range(unit.first, unit.last + 1):
+        if place in bad:
+            continue
+        if parts and parts[-1].last == place - 1:
+            parts[-1] = parts[-1]._replace(last=place)
+        else:
+            parts.append(unit._replace(first=place, last=place))
+    return parts
+
+
+def is_array(unit: Unit) -> bool:
+    """Whether the unit's record holds an array: only then can its events be told apart."""
+    try:
+        return isinstance(msgspec.json.decode(unit.events), list)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+
+
+def body(unit: Unit) -> str:
+    """The event's own text where it can be told apart, else the whole record's."""
+    try:
+        parts = msgspec.json.decode(unit.events, type=list[msgspec.Raw])
+    except (msgspec.MsgspecError, RecursionError):
+        return unit.events
+    return bytes(parts[unit.first]).decode() if unit.size == 1 and unit.first < len(parts) else unit.events
