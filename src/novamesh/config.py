@@ -64,6 +64,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     )
 
     dedup_window_s: Annotated[Natural, _help("How long an event id or Idempotency-Key is remembered.")] = 24 * 3600
+    retention_days: Annotated[
+        Natural, _help("Events older than this are removed; 0 keeps them. Projects can have their own.")
+    ] = 0
     max_shredded_paths: Annotated[
         Natural, _help("Distinct property paths a project may keep in columns of their own.")
     ] = 64

@@ -21,6 +21,10 @@ class Identity(msgspec.Struct, frozen=True):
     node_id: uuid.UUID
 
 
+class InUse(StartError):
+    """Another node runs on the directory."""
+
+
 class DataDirectory:
     """Paths in a data directory, and its opening. Making one touches nothing."""
 
@@ -31,7 +35,7 @@ class DataDirectory:
         self.run = path / "run"
         self.keys = path / "keys.db"
         self.status = path / "status.db"
-        self._identity = path / "node.json"
+        self.identity = path / "node.json"
         self._lock: int | None = None
 
     def node_id(self) -> bytes:
@@ -51,6 +55,19 @@ class DataDirectory:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise StartError(f"data directory {self.path} cannot be used: {reason}") from None
 
+    def take(self) -> bool:
+        """Take an existing directory for this process, changing nothing. Returns whether no node uses it.
+
+        Raises :class:`StartError` if there is none.
+        """
+        if not self.identity.exists():
+            raise StartError(f"there is no node's data in {self.path}; give --data-dir")
+        try:
+            self._take_lock()
+        except InUse:
+            return False
+        return True
+
     def close(self) -> None:
         """Let go of the directory."""
         if self._lock is not None:
@@ -58,7 +75,7 @@ class DataDirectory:
             self._lock = None
 
     def _check_existing(self) -> None:
-        if not self._identity.exists():
+        if not self.identity.exists():
             # A start that was cut short may have left some of these.
             begun = {"lock", "node.tmp", self.spool.name, self.store.name, self.run.name}
             if self.path.exists() and any(entry.name not in begun for entry in self.path.iterdir()):
@@ -80,15 +97,15 @@ class DataDirectory:
         self._take_lock()
         for directory in (self.spool, self.store, self.run):
             directory.mkdir(exist_ok=True, mode=0o700)
-        if self._identity.exists():
+        if self.identity.exists():
             return False
-        temporary = self._identity.with_suffix(".tmp")
+        temporary = self.identity.with_suffix(".tmp")
         # Synced before the first event is accepted: without it the node would not start on what is in the spool.
         with temporary.open("wb") as file:
             file.write(msgspec.json.encode(Identity(FORMAT, uuid.uuid4())))
             file.flush()
             os.fsync(file.fileno())
-        temporary.rename(self._identity)
+        temporary.rename(self.identity)
         sync_directory(self.path)
         sync_directory(self.path.parent)
         return True
@@ -99,13 +116,13 @@ class DataDirectory:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            raise StartError(
+            raise InUse(
                 f"data directory {self.path} is in use by another node; stop that one or choose another directory"
             ) from None
         self._lock = descriptor
 
     def _read_identity(self) -> Identity:
         try:
-            return msgspec.json.decode(self._identity.read_bytes(), type=Identity)
+            return msgspec.json.decode(self.identity.read_bytes(), type=Identity)
         except msgspec.MsgspecError as error:
-            raise StartError(f"{self._identity} is damaged: {error}") from None
+            raise StartError(f"{self.identity} is damaged: {error}") from None

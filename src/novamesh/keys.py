@@ -16,7 +16,9 @@ import msgspec
 
 from novamesh.errors import NovameshError
 
-SCOPES = ("ingest", "query")
+SCOPES = ("ingest", "query", "admin")
+# What a key may do that was not told otherwise. Nobody gets the right to delete by leaving something out.
+DEFAULT_SCOPES = SCOPES[:2]
 LIVE, TEST = "nm_live_", "nm_test_"
 _ALPHABET = string.digits + string.ascii_letters
 _RANDOM_CHARACTERS = 32
@@ -94,7 +96,7 @@ class KeyStore:
     def create(
         self,
         project: str,
-        scopes: tuple[str, ...] = SCOPES,
+        scopes: tuple[str, ...] = DEFAULT_SCOPES,
         name: str = "",
         expires_at: int | None = None,
         test: bool = False,

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from novamesh import __version__
-from tests.support import DEADLINE_S, RunningNode, clean_environment, running_node, wait_for
+from tests.support import DEADLINE_S, RunningNode, clean_environment, run_cli, running_node, wait_for
 
 EXAMPLE = re.compile(r'<pre[^>]*><code class="language-sh">(.*?)</code></pre>', re.DOTALL)
 TITLE = re.compile(r"<h4>([^<]+)</h4><div class=\"code sh\">")
@@ -200,6 +200,14 @@ def test_export_example(run: Run, page: str, shared_node: RunningNode) -> None:
     assert last["meta"]["rows"] == len(rows)
 
 
+def test_erase_example(run: Run, page: str, shared_node: RunningNode) -> None:
+    made = run_cli("keys", "create", "--scope", "admin", f"--data-dir={shared_node.data_dir}").stdout.strip()
+    wait_for(lambda: run(examples(page)["Erase a person"], made)[0] == 200, what="the key")
+    shared_node.send([{"event": "e", "user_id": "u_42"}])
+    body = {"user_id": "u_42", "events": 1, "quarantined": 0}
+    assert run(examples(page)["Erase a person"], made) == (200, body)
+
+
 def test_every_example_is_run_here(page: str) -> None:
     tested = {
         "Health",
@@ -209,6 +217,7 @@ def test_every_example_is_run_here(page: str) -> None:
         "Send a batch, compressed",
         "Count events by name",
         "Export events",
+        "Erase a person",
     }
     assert set(examples(page)) == tested
 

@@ -52,8 +52,8 @@ def test_bad_projects(store: KeyStore, project: str) -> None:
 
 
 def test_an_unknown_scope(store: KeyStore) -> None:
-    with pytest.raises(KeyRefused, match="no scope 'admin'"):
-        store.create("default", ("admin",))
+    with pytest.raises(KeyRefused, match="no scope 'root'"):
+        store.create("default", ("root",))
 
 
 def test_revoking(store: KeyStore) -> None:

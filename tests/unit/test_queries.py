@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
@@ -12,8 +13,10 @@ import duckdb
 import msgspec
 import pytest
 
+from novamesh.datadir import DataDirectory
 from novamesh.errors import QueryTimeout, RequestError
 from novamesh.store import queries
+from novamesh.store.admin import Admin
 from novamesh.store.contract import (
     DATA,
     END,
@@ -53,12 +56,17 @@ def serve(store: Store, tmp_path: Path) -> Iterator[Callable[..., "Server"]]:
         def start(time_limit_s: float = 60, max_concurrent: int = 4, result_bytes: int = 2**28) -> "Server":
             path = tmp_path / "store.sock"
             limits = Limits(time_limit_s, max_concurrent, 60, 1, result_bytes)
-            server = QueryServer(store.database, path, lambda: STATUS, limits)
+            server = QueryServer(store.database, path, lambda: STATUS, limits, _admin(store))
             server.start()
             servers.callback(server.close)
             return Server(server, path)
 
         yield start
+
+
+def _admin(store: Store) -> Admin:
+    directory = DataDirectory(store.config.data_path)
+    return Admin(store.database, store.loader, directory, store.config.retention_days, threading.Event())
 
 
 class Server:

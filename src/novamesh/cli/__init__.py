@@ -5,8 +5,10 @@ import sys
 import click
 
 from novamesh import __version__
+from novamesh.cli.backup import backup, restore
 from novamesh.cli.keys import keys
 from novamesh.cli.serve import serve
+from novamesh.cli.upkeep import compact, erase, retention
 from novamesh.errors import NovameshError
 
 
@@ -16,8 +18,8 @@ def cli() -> None:
     """One event-ingestion node: events in over HTTP, on disk before the 202, in SQL a second later."""
 
 
-cli.add_command(serve)
-cli.add_command(keys)
+for command in (serve, keys, backup, restore, erase, retention, compact):
+    cli.add_command(command)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import click
 from novamesh.cli.options import config_option, load_config, setting_options
 from novamesh.datadir import DataDirectory
 from novamesh.errors import StartError
-from novamesh.keys import SCOPES, KeyStore
+from novamesh.keys import DEFAULT_SCOPES, SCOPES, KeyStore
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -23,7 +23,13 @@ def keys() -> None:
 
 @keys.command(epilog="Example: export NOVAMESH_KEY=$(novamesh keys create --project default --scope ingest)")
 @click.option("--project", default="default", show_default=True, help="Whose events the key is for.")
-@click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), help="May be given twice; default both.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(SCOPES),
+    help="May be given more than once; default ingest and query.",
+)
 @click.option("--name", default="", help="What the key is for, for the list.")
 @click.option("--expires", default=None, help="Lifetime, such as 90d, 12h or 30m; default: none.")
 @click.option("--test", is_flag=True, help="Make an nm_test_ key, whose events are kept apart.")
@@ -41,7 +47,7 @@ def create(
     """Make a key and print it, alone, once."""
     expires_at = None if expires is None else int(time.time()) + _duration_s(expires)
     store = _open(flags, config_file)
-    click.echo(store.create(project, scopes or SCOPES, name, expires_at, test))
+    click.echo(store.create(project, scopes or DEFAULT_SCOPES, name, expires_at, test))
 
 
 @keys.command("list", epilog="Example: novamesh keys list")

@@ -10,7 +10,7 @@ from typing import cast
 from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
 
 from novamesh.config import Config
-from novamesh.edge import export, health, ingest, query
+from novamesh.edge import export, health, ingest, query, users
 from novamesh.edge.head import HeadProtocol
 from novamesh.edge.request import ClientGone
 from novamesh.edge.worker import Worker
@@ -30,7 +30,9 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/v1/batch": {"POST": ingest.batch},
     "/v1/query": {"GET": query.query, "POST": query.query},
     "/v1/export": {"GET": export.export},
+    "/v1/users/{user_id}": {"DELETE": users.erase},
 }
+_OPEN_ROUTES = tuple(route for route in ROUTES if route.endswith("}"))
 
 
 class Application:
@@ -73,8 +75,14 @@ class Application:
             _answer(worker, protocol, InternalError("The node failed to answer this request; its log says why."))
 
 
+def _methods(path: str) -> dict[str, Handler] | None:
+    """What may be done at a path. The last part of a path may be a name that is not in the table."""
+    open_routes = (ROUTES[route] for route in _OPEN_ROUTES if path.startswith(route.partition("{")[0]))
+    return ROUTES.get(path) or next(open_routes, None)
+
+
 def _handler(scope: Scope) -> Handler:
-    methods = ROUTES.get(scope.path)
+    methods = _methods(scope.path)
     if methods is None:
         raise NotFound(f"There is nothing at this path; the endpoints are {', '.join(ROUTES)}.")
     handler = methods.get("GET" if scope.method == "HEAD" else scope.method)

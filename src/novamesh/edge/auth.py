@@ -40,6 +40,6 @@ class Keyring:
             raise Unauthorized(self._refusal, headers=(("www-authenticate", "Bearer"),))
         if scope not in key.scopes:
             raise Forbidden(
-                f"This key may not {scope}; use one with the scope {scope} (novamesh keys create --scope {scope})."
+                f"This key lacks the scope {scope}; use one that has it (novamesh keys create --scope {scope})."
             )
         return key

@@ -14,6 +14,8 @@ from novamesh.store.contract import (
     END,
     ERROR,
     MESSAGE,
+    EraseAnswer,
+    EraseRequest,
     ExtentAnswer,
     ExtentRequest,
     Request,
@@ -24,7 +26,7 @@ from novamesh.store.contract import (
     decode_error,
 )
 
-Told = TypeVar("Told", ExtentAnswer, StoreStatus, TypesAnswer)
+Told = TypeVar("Told", EraseAnswer, ExtentAnswer, StoreStatus, TypesAnswer)
 
 STATUS_TIMEOUT_S = 3.0
 _UNAVAILABLE = "The store of this node is starting or restarting; send the query again in a moment."
@@ -80,6 +82,11 @@ async def ask_extent(path: Path, space: str) -> ExtentAnswer:
 async def ask_types(path: Path, space: str) -> TypesAnswer:
     """The types of a space's property paths. Raises :class:`StoreUnavailable`."""
     return await _told(path, TypesRequest(space), TypesAnswer)
+
+
+async def erase(path: Path, space: str, user_id: str) -> EraseAnswer:
+    """Remove one person's events. Raises :class:`StoreUnavailable`."""
+    return await _told(path, EraseRequest(space, user_id), EraseAnswer)
 
 
 async def ask_status(path: Path) -> StoreStatus:

@@ -6,6 +6,7 @@ import msgspec
 
 from novamesh.errors import (
     Detail,
+    Forbidden,
     InvalidEvent,
     InvalidParameter,
     InvalidQuery,
@@ -15,6 +16,8 @@ from novamesh.errors import (
     SpoolFull,
     Unauthorized,
 )
+
+_PLAIN = str.maketrans("/", "-", "{}")
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -42,7 +45,10 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """One endpoint. ``scope`` is the scope its key must have; ``None``: no key."""
+    """One endpoint. ``scope`` is the scope its key must have; ``None``: no key.
+
+    ``sample`` is the path in examples, where it has a part to be named.
+    """
 
     method: str
     path: str
@@ -51,11 +57,12 @@ class Endpoint(msgspec.Struct, frozen=True):
     parameters: tuple[Parameter, ...]
     examples: tuple[Example, ...]
     answers: tuple[Answer, ...]
+    sample: str = ""
 
     @property
     def anchor(self) -> str:
         """The endpoint's id in the page, such as ``post-v1-ingest``."""
-        return f"{self.method.lower()}{self.path.replace('/', '-')}"
+        return f"{self.method.lower()}{self.path.translate(_PLAIN)}"
 
 
 def _error(kind: type[RequestError], when: str, message: str, *details: Detail) -> Answer:
@@ -258,10 +265,34 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             _UNAUTHORIZED,
         ),
     ),
+    Endpoint(
+        method="DELETE",
+        path="/v1/users/{user_id}",
+        sample="/v1/users/u_42",
+        scope="admin",
+        summary="Removes one person's events for good, from the database, the spool and the quarantine.",
+        parameters=(Parameter("user_id", "string · path", "The user, percent-encoded.", required=True),),
+        examples=(
+            Example(
+                "Erase a person",
+                f"""curl -X DELETE {{url}} \\
+  {_KEY}""",
+            ),
+        ),
+        answers=(
+            Answer(200, "how many events are gone", '{"user_id": "u_42", "events": 128, "quarantined": 0}'),
+            _error(
+                Forbidden,
+                "the key is not an admin's",
+                "This key lacks the scope admin; use one that has it (novamesh keys create --scope admin).",
+            ),
+            _UNAUTHORIZED,
+        ),
+    ),
 )
 
 
 def commands(endpoint: Endpoint, base_url: str) -> list[str]:
     """The endpoint's examples as they are to be pasted into a shell."""
-    url = shlex.quote(base_url + endpoint.path)
+    url = shlex.quote(base_url + (endpoint.sample or endpoint.path))
     return [example.command.replace("{url}", url) for example in endpoint.examples]

@@ -15,7 +15,7 @@ from novamesh.edge.worker import Worker
 from novamesh.errors import InvalidParameter
 from novamesh.sql.guard import check
 from novamesh.sql.hoist import Extent
-from novamesh.store.contract import QueryRequest, schema_for
+from novamesh.store.contract import ExtentAnswer, QueryRequest, schema_for
 
 MAX_ROWS = 10**12
 
@@ -40,31 +40,30 @@ async def export(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
             "Only a SELECT of single events can be resumed (no JOIN, GROUP BY, DISTINCT, ORDER BY, LIMIT, windows);"
             " run this one again from its start."
         )
-    extent = _read_cursor(values["cursor"]) if "cursor" in values else await _extent(worker, key.space)
+    now = await ask_extent(worker.socket, key.space)
+    begun = _read_cursor(values["cursor"]) if "cursor" in values else now
+    if begun.removed != now.removed:
+        raise InvalidParameter("Events were removed since that export began, so it cannot be resumed; start it again.")
+    extent = Extent(begun.shredded, begun.plain)
 
     def request(form: Form) -> QueryRequest:
         checked = check(text, schema=schema, limit=None, careful=form.careful, extent=extent, types=form.types)
         return store_request(checked, key.space, kind, limit=None, parameters={}, skip=after)
 
-    headers = [("export-cursor", _cursor(extent))] if plain.resumable else []
+    headers = [("export-cursor", _cursor(begun))] if plain.resumable else []
     await Answering(worker, key.space, scope, protocol, text, headers).run(request)
     return 0
 
 
-async def _extent(worker: Worker, space: str) -> Extent:
-    answer = await ask_extent(worker.socket, space)
-    return Extent(answer.shredded, answer.plain)
+def _cursor(extent: ExtentAnswer) -> str:
+    return f"e2.{extent.shredded:x}.{extent.plain:x}.{extent.removed:x}"
 
 
-def _cursor(extent: Extent) -> str:
-    return f"e1.{extent.shredded:x}.{extent.plain:x}"
-
-
-def _read_cursor(text: str) -> Extent:
+def _read_cursor(text: str) -> ExtentAnswer:
     version, *parts = text.split(".")
     try:
-        if version == "e1" and all(part.isalnum() and len(part) <= 16 for part in parts):
-            return Extent(*(int(part, 16) for part in parts))
+        if version == "e2" and all(part.isalnum() and len(part) <= 16 for part in parts):
+            return ExtentAnswer(*(int(part, 16) for part in parts))
     except (ValueError, TypeError):
         pass
     raise InvalidParameter("The cursor is not one of ours; send the Export-Cursor of the answer that was cut off.")

@@ -15,6 +15,7 @@ from novamesh.datadir import DataDirectory
 from novamesh.edge import client
 from novamesh.edge.auth import REFRESH_S, Keyring
 from novamesh.errors import RequestError
+from novamesh.spool.rotation import asked_at_ns
 from novamesh.spool.writer import Limits, SpoolWriter
 from novamesh.sql.types import PathTypes
 from novamesh.status.metrics import WorkerMetrics
@@ -81,12 +82,16 @@ class Worker:
     async def _tend(self) -> None:
         """What has to be looked at twice a second."""
         parent = multiprocessing.parent_process()
+        rotated_at = asked_at_ns(self.run_directory)
         while True:
             try:
                 self.keyring.refresh()
             except sqlite3.Error as error:
                 log.error("the keys cannot be read", extra={"cause": str(error)})
             self.metrics.heartbeat(time.time(), self.accept_problem() is None)
+            if (asked_at := asked_at_ns(self.run_directory)) != rotated_at:
+                rotated_at = asked_at
+                self.spool.rotate()
             if parent is not None and not parent.is_alive():
                 log.error("the supervisor is gone, the worker ends")
                 os.kill(os.getpid(), signal.SIGTERM)

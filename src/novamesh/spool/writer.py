@@ -93,6 +93,7 @@ class SpoolWriter:
         self._pending_bytes = 0
         self._wake = threading.Event()
         self._stopping = False
+        self._rotating = False
         self._failure: str | None = None
         self._segment: OpenSegment | None = OpenSegment(directory, node_id)
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
@@ -124,6 +125,11 @@ class SpoolWriter:
         """What the disk said last, if the last write or sync failed."""
         return self._failure
 
+    def rotate(self) -> None:
+        """Close the segment as soon as what is queued is in it. The next payload begins a new one."""
+        self._rotating = True
+        self._wake.set()
+
     def stop(self) -> None:
         """Sync what is queued, close the segment in order, end the thread."""
         self._stopping = True
@@ -137,6 +143,9 @@ class SpoolWriter:
             self._wake.clear()
             while group := self._take():
                 self._commit(group)
+            if self._rotating:
+                self._rotating = False
+                self._rotate()
         self._rotate()
 
     def _take(self) -> list[Waiter]:

@@ -9,7 +9,7 @@ store answers with messages, 5 bytes of header and a body::
 
 To a :class:`QueryRequest`: a head as soon as the first rows are there, data (bytes of the
 response as the client gets it), then an end; or an error, at any time. To the other requests: one data message with a
-:class:`StoreStatus`, an :class:`ExtentAnswer` or a :class:`TypesAnswer`, then an end. An edge that closes its
+struct that answers it, then an end. An edge that closes its
 connection cancels the query.
 """
 
@@ -64,16 +64,18 @@ class StatusRequest(msgspec.Struct, frozen=True, tag="status"):
 
 
 class ExtentRequest(msgspec.Struct, frozen=True, tag="extent"):
-    """How many events does a space have?"""
+    """Up to where do the tables of a space go?"""
 
     space: str
 
 
 class ExtentAnswer(msgspec.Struct, frozen=True):
-    """The rows of a space's two tables."""
+    """The row numbers behind the last rows of a space's two tables, and how many events were ever removed from them:
+    when that has changed, row numbers have."""
 
     shredded: int
     plain: int
+    removed: int
 
 
 class TypesRequest(msgspec.Struct, frozen=True, tag="types"):
@@ -91,7 +93,49 @@ class TypesAnswer(msgspec.Struct, frozen=True):
     shredded_only: bool
 
 
-Request = QueryRequest | StatusRequest | ExtentRequest | TypesRequest
+class EraseRequest(msgspec.Struct, frozen=True, tag="erase"):
+    """Remove one person's events from a space, those too that are still in the spool."""
+
+    space: str
+    user_id: str
+
+
+class EraseAnswer(msgspec.Struct, frozen=True):
+    """Events that are gone from ``events`` and from ``quarantine``. ``complete``: the spool holds none of them any
+    more either; if not, ask again."""
+
+    events: int
+    quarantined: int
+    complete: bool
+
+
+class RetentionRequest(msgspec.Struct, frozen=True, tag="retention"):
+    """How long are events kept? With a ``project``: keep its events for so many ``days`` from now on, and remove what
+    is older at once. 0: for ever; None: as the node's setting says."""
+
+    project: str | None = None
+    days: int | None = None
+
+
+class RetentionAnswer(msgspec.Struct, frozen=True):
+    """Days by project, and for all others. ``expired``: events removed just now."""
+
+    days: dict[str, int]
+    otherwise: int
+    expired: int = 0
+
+
+class HoldRequest(msgspec.Struct, frozen=True, tag="hold"):
+    """Write nothing to the database's files from the answer on until the connection is closed."""
+
+
+class HoldAnswer(msgspec.Struct, frozen=True):
+    """Nothing is written now. ``events``: how many are stored."""
+
+    events: int
+
+
+Request = QueryRequest | StatusRequest | ExtentRequest | TypesRequest | EraseRequest | RetentionRequest | HoldRequest
 
 
 class OtherSqlNeeded(Exception):
@@ -139,6 +183,11 @@ def schema_for(space: str) -> str:
     """The database schema that holds a space's events (see ``Key.space``)."""
     project, _, kind = space.partition(".")
     return f"t_{project}" if kind == "test" else f"p_{project}"
+
+
+def project_of(space: str) -> str:
+    """The project a space belongs to."""
+    return space.partition(".")[0]
 
 
 def message(kind: bytes, body: bytes = b"") -> bytes:

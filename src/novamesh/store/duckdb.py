@@ -4,10 +4,11 @@ One process opens it; that process's loader thread is the only writer. Queries r
 their own and see whole transactions only.
 """
 
+import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import duckdb
@@ -15,11 +16,13 @@ import duckdb
 from novamesh.config import Config
 from novamesh.spool.reader import Position
 from novamesh.spool.segment import sync_directory
-from novamesh.store.contract import schema_for
+from novamesh.store import upkeep
+from novamesh.store.contract import ExtentAnswer, project_of, schema_for
 from novamesh.store.dedup import Seen
 from novamesh.store.migrations import SPACE, migrate
 from novamesh.store.paths import SHAPES, PathBudget, plain_condition
 from novamesh.store.units import Fault, Loaded, Unit, body, is_array, time_of, without
+from novamesh.store.upkeep import Erased
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +61,7 @@ class Database:
         self._directory = directory = config.data_path / "store"
         scratch = directory / "tmp"
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._retention_days = config.retention_days
         self._max_paths = config.max_shredded_paths
         self._connection = duckdb.connect(
             directory / FILE_NAME,
@@ -145,12 +149,29 @@ class Database:
             ).fetchone()
         return Loaded(*row) if row else Loaded(0, 0, 0)
 
-    def extent(self, space: str) -> tuple[int, int]:
-        """How many rows the tables of a space have: row numbers below are those of the events there are now."""
+    def events(self) -> int:
+        """How many events all spaces have."""
         with self.cursor() as cursor:
-            counts = [f'(SELECT count(*) FROM "{schema_for(space)}".events_{kind})' for kind in ("shredded", "plain")]
-            row = cursor.execute(f"SELECT {', '.join(counts)}").fetchone()
-        return (int(row[0]), int(row[1])) if row else (0, 0)
+            spaces = cursor.execute("SELECT space FROM novamesh.counters").fetchall()
+            tables = []
+            for (space,) in spaces:
+                self.ensure_space(space)
+                tables += [
+                    f'(SELECT count(*) FROM "{schema_for(space)}".events_{kind})' for kind in ("shredded", "plain")
+                ]
+            row = cursor.execute(f"SELECT {' + '.join(tables) or '0'}").fetchone()
+        return int(row[0]) if row else 0
+
+    def extent(self, space: str) -> ExtentAnswer:
+        """Row numbers below those told are those of the events there are now."""
+        ends = [
+            f'(SELECT coalesce(max(rowid) + 1, 0) FROM "{schema_for(space)}".events_{kind})'
+            for kind in ("shredded", "plain")
+        ]
+        removed = "(SELECT coalesce(sum(erased + expired), 0)::BIGINT FROM novamesh.counters WHERE space = ?)"
+        with self.cursor() as cursor:
+            row = cursor.execute(f"SELECT {', '.join(ends)}, {removed}", [space]).fetchone()
+        return ExtentAnswer(*row) if row else ExtentAnswer(0, 0, 0)
 
     def load(self, units: list[Unit], positions: dict[str, Position]) -> Loaded:
         """Store the events and the positions behind them, in one transaction.
@@ -174,6 +195,45 @@ class Database:
     def prune_seen(self, now: datetime) -> None:
         """Forget the ids whose window is over."""
         self._seen.prune([schema_for(space) for space in list(self._spaces)], now)
+
+    def erase(self, space: str, user_id: str) -> Erased:
+        """Remove one person's events, for good (see :mod:`novamesh.store.upkeep`)."""
+        self.ensure_space(space)
+        return upkeep.erase(self._writer, space, user_id)
+
+    def retention_days(self) -> dict[str, int]:
+        """For how long events are kept, by project; projects that say nothing are left out."""
+        with self.cursor() as cursor:
+            return dict(cursor.execute("SELECT project, days FROM novamesh.retention ORDER BY project").fetchall())
+
+    def keep_for(self, project: str, days: int | None) -> None:
+        """Set a project's retention; None: as the node's setting says, 0: for ever."""
+        self._writer.execute("DELETE FROM novamesh.retention WHERE project = ?", [project])
+        if days is not None:
+            self._writer.execute("INSERT INTO novamesh.retention VALUES (?, ?)", [project, days])
+
+    def expire(self, now: datetime) -> int:
+        """Remove the events that are older than their project keeps them. Returns how many."""
+        chosen = self.retention_days()
+        spaces = [space for (space,) in self._writer.execute("SELECT space FROM novamesh.counters").fetchall()]
+        expired = 0
+        for space in spaces:
+            days = chosen.get(project_of(space), self._retention_days)
+            if days:
+                self.ensure_space(space)
+                expired += upkeep.expire(self._writer, space, now - timedelta(days=days))
+        return expired
+
+    @contextlib.contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """While the block runs nothing writes to the database's files: they can be copied. For the loader's thread."""
+        with self._spaces_lock:
+            try:
+                self._writer.execute("CHECKPOINT")
+            except duckdb.TransactionException as error:
+                # Somebody is reading what a checkpoint would remove. The log beside the file holds the rest.
+                log.info("copied without a checkpoint", extra={"cause": str(error)})
+            yield
 
     def _transaction(self, units: list[Unit], faults: list[Fault], positions: dict[str, Position]) -> Loaded:
         total = Loaded(0, 0, 0)
@@ -215,7 +275,7 @@ class Database:
         self._quarantine(schema, faults)
         loaded = Loaded(stored, sent - stored, quarantined)
         self._writer.execute(
-            "INSERT INTO novamesh.counters VALUES (?, ?, ?, ?) ON CONFLICT (space) DO UPDATE SET"
+            "INSERT INTO novamesh.counters VALUES (?, ?, ?, ?, 0, 0, 0) ON CONFLICT (space) DO UPDATE SET"
             " stored = stored + excluded.stored, duplicates = duplicates + excluded.duplicates,"
             " quarantined = quarantined + excluded.quarantined",
             [space, *loaded],
@@ -301,3 +361,30 @@ class Database:
         finally:
             self._roll_back()
         return None
+
+
+def compact(config: Config) -> tuple[int, int]:
+    """Write the database's file anew, without what was deleted. For a stopped node: the caller has its directory.
+
+    Returns the file's size before and after, in bytes. Raises ``duckdb.Error`` and OSError; the old file stays then.
+    """
+    file = config.data_path / "store" / FILE_NAME
+    draft = file.with_name(FILE_NAME + ".compact")
+    draft.unlink(missing_ok=True)
+    Database(config).close()  # what is in its log goes into the file
+    before = file.stat().st_size
+    try:
+        with duckdb.connect() as connection:
+            connection.execute(f"SET memory_limit = '{config.query_memory_limit_bytes}B'")
+            connection.execute("SET preserve_insertion_order = true")
+            for path, name, mode in ((file, "old", "READ_ONLY"), (draft, "new", "READ_WRITE")):
+                literal = str(path).replace("'", "''")
+                connection.execute(f"ATTACH '{literal}' AS {name} ({mode})")
+            connection.execute("COPY FROM DATABASE old TO new")
+            connection.execute("CHECKPOINT new")
+        draft.chmod(file.stat().st_mode & 0o777)
+        draft.rename(file)
+        sync_directory(file.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+    return before, file.stat().st_size

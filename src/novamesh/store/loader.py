@@ -19,6 +19,7 @@ from novamesh.spool.reader import Position, SegmentReader
 from novamesh.spool.repair import QUARANTINE, SpoolDamage, set_aside
 from novamesh.spool.segment import list_segments, remove
 from novamesh.store.duckdb import Database
+from novamesh.store.tasks import Tasks
 from novamesh.store.units import Loaded, Unit
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ LOAD_BYTES = 12 * 1024 * 1024
 # Far more than there are workers, far less than files that a process may open.
 OPEN_SEGMENTS = 256
 PRUNE_INTERVAL_S = 300
+EXPIRE_INTERVAL_S = 3600
 # No event takes longer from its time of receipt until it can be read from the spool.
 PRUNE_MARGIN = timedelta(hours=1)
 RETRY_S = 1.0
@@ -62,11 +64,13 @@ class Loader:
         self._forget_deleted()
         self._readers: dict[Path, SegmentReader] = {}
         self._pruned_at = time.monotonic()
+        self._expired_at = float("-inf")
         self._behind_since: float | None = None
         self._failures = 0
         self._unreadable: dict[Path, str] = {}
         self.error: str | None = None
         self.loaded = database.totals()
+        self.tasks = Tasks()
 
     def run(self, stopping: threading.Event) -> None:
         """Load until ``stopping`` is set, then until nothing is left.
@@ -74,8 +78,15 @@ class Loader:
         Ends with ``duckdb.FatalException`` when the database has given up; everything else that
         goes wrong is reported in ``error`` and tried again, with less at a time.
         """
+        try:
+            self._run(stopping)
+        finally:
+            self.tasks.close()
+
+    def _run(self, stopping: threading.Event) -> None:
         while True:
             last = stopping.is_set()
+            self.tasks.run()
             try:
                 loaded = self.step()
                 self.error = next(iter(self._unreadable.values()), None)
@@ -120,6 +131,7 @@ class Loader:
         for path in self._unreadable.keys() - known_unreadable:
             log.error("segment cannot be read", extra={"file": path.name, "cause": self._unreadable[path]})
         if found.is_all and not self._unreadable:
+            self._expire()
             self._prune()  # not while older events, whose ids must still be known, are waiting
         return bool(found.units or found.damages or deleted)
 
@@ -229,6 +241,17 @@ class Loader:
     def _quarantined(self) -> list[Path]:
         directory = self._spool / QUARANTINE
         return list_segments(directory) if directory.exists() else []
+
+    def _expire(self) -> None:
+        if time.monotonic() - self._expired_at >= EXPIRE_INTERVAL_S:
+            self._expired_at = time.monotonic()
+            self.expire()
+
+    def expire(self) -> int:
+        """Remove what is older than it is kept. Returns how many events. For the loader's own thread."""
+        if expired := self._database.expire(datetime.now(UTC).replace(tzinfo=None)):
+            log.info("old events removed", extra={"events": expired})
+        return expired
 
     def _prune(self) -> None:
         if time.monotonic() - self._pruned_at >= PRUNE_INTERVAL_S:

@@ -14,6 +14,13 @@ MIGRATIONS = (
     """,
     # NULL: of paths that are older than this migration it is not known.
     "ALTER TABLE novamesh.paths ADD COLUMN types VARCHAR",
+    # Events that were taken out on purpose: one person's, old ones, and those dropped from the quarantine.
+    """
+    ALTER TABLE novamesh.counters ADD COLUMN erased BIGINT DEFAULT 0;
+    ALTER TABLE novamesh.counters ADD COLUMN expired BIGINT DEFAULT 0;
+    ALTER TABLE novamesh.counters ADD COLUMN dropped BIGINT DEFAULT 0;
+    CREATE TABLE novamesh.retention (project VARCHAR PRIMARY KEY, days INTEGER NOT NULL);
+    """,
 )
 
 # What each space (a project's live or test events) has in a schema of its own.

@@ -19,6 +19,7 @@ from novamesh.config import Config
 from novamesh.datadir import DataDirectory
 from novamesh.errors import StartError
 from novamesh.logs import configure
+from novamesh.store.admin import Admin
 from novamesh.store.contract import EXIT_REFUSED, SOCKET_NAME, StoreStatus
 from novamesh.store.duckdb import Database
 from novamesh.store.loader import Loader
@@ -49,6 +50,7 @@ class StoreProcess:
                 exports=config.export_max_concurrent,
                 result_bytes=config.query_result_limit_bytes,
             ),
+            Admin(self._database, self._loader, directory, config.retention_days, self._stopping),
         )
 
     def run(self) -> None:

@@ -15,16 +15,19 @@ import duckdb
 import msgspec
 
 from novamesh.errors import InternalError, QueryTimeout, QueryTooLarge, RequestError, StoreUnavailable
+from novamesh.store.admin import Admin
 from novamesh.store.answers import Answer, ClientGone, Description, out_of_memory, reported
 from novamesh.store.contract import (
     DATA,
     END,
     REQUEST_LIMIT,
-    ExtentAnswer,
+    EraseRequest,
     ExtentRequest,
+    HoldRequest,
     OtherSqlNeeded,
     QueryRequest,
     Request,
+    RetentionRequest,
     StatusRequest,
     StoreStatus,
     TypesAnswer,
@@ -47,6 +50,8 @@ LAST_WORD_S = 0.5
 # An export goes at the speed of its reader, but it must go.
 STALL_S = 60.0
 _decoder = msgspec.json.Decoder(Request)
+
+Question = StatusRequest | ExtentRequest | TypesRequest | EraseRequest | RetentionRequest
 
 
 class Limits(NamedTuple):
@@ -129,9 +134,11 @@ class QueryServer:
         path: Path,
         status: Callable[[], StoreStatus],
         limits: Limits,
+        admin: Admin,
     ) -> None:
         self._database = database
         self._status = status
+        self._admin = admin
         self._limits = limits
         self._slots = threading.BoundedSemaphore(limits.concurrent)
         self._export_slots = threading.BoundedSemaphore(limits.exports)
@@ -185,8 +192,10 @@ class QueryServer:
                 request = _read_request(client)
                 if isinstance(request, QueryRequest):
                     self._query(client, request)
+                elif isinstance(request, HoldRequest):
+                    self._admin.hold(client, lambda answer: _tell(client, answer))
                 else:
-                    client.sendall(message(DATA, msgspec.json.encode(self._told(request))) + message(END))
+                    _tell(client, self._told(request))
             except (RequestError, OtherSqlNeeded) as error:
                 client.sendall(error_message(error))
             except (OSError, ClientGone):
@@ -195,13 +204,19 @@ class QueryServer:
                 log.exception("a request to the store failed")
                 client.sendall(error_message(InternalError("The query failed inside the node; its log says why.")))
 
-    def _told(self, request: StatusRequest | ExtentRequest | TypesRequest) -> StoreStatus | ExtentAnswer | TypesAnswer:
-        if isinstance(request, StatusRequest):
-            return self._status()
-        if isinstance(request, TypesRequest):
-            return TypesAnswer(*self._database.path_types(request.space))
-        self._database.ensure_space(request.space)
-        return ExtentAnswer(*self._database.extent(request.space))
+    def _told(self, request: Question) -> msgspec.Struct:
+        match request:
+            case StatusRequest():
+                return self._status()
+            case TypesRequest():
+                return TypesAnswer(*self._database.path_types(request.space))
+            case ExtentRequest():
+                self._database.ensure_space(request.space)
+                return self._database.extent(request.space)
+            case EraseRequest():
+                return self._admin.erase(request)
+            case RetentionRequest():
+                return self._admin.retention(request)
 
     def _query(self, client: socket.socket, request: QueryRequest) -> None:
         export = request.limit is None
@@ -246,6 +261,10 @@ class _Reader:
         # An interrupt does not end a send.
         self._running.client.settimeout(max(LAST_WORD_S, min(left_s, STALL_S) if self._export else left_s))
         self._running.client.sendall(data)
+
+
+def _tell(client: socket.socket, answer: msgspec.Struct) -> None:
+    client.sendall(message(DATA, msgspec.json.encode(answer)) + message(END))
 
 
 def _read_request(client: socket.socket) -> Request:
