@@ -1,7 +1,7 @@
 """What each operator takes: which cast a path gets where it is an operand.
 
 :class:`Operands` visits expressions and casts the paths in them. It knows nothing of functions, which ``calls.py``
-adds, nor of FROM and GROUP BY, which ``rewrite.py`` adds.
+adds, nor of FROM and GROUP BY, which ``rewrite.py`` and ``groups.py`` add.
 """
 
 import re
