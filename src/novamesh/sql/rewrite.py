@@ -17,6 +17,7 @@ from novamesh.sql.compound import keyed, marked, spelled, spread
 from novamesh.sql.groups import Groups
 from novamesh.sql.hoist import SOURCE, is_events
 from novamesh.sql.paths import Casts, Kind
+from novamesh.sql.scope import bracketed
 from novamesh.sql.types import NO_TYPES, PathTypes, Relied
 
 _KINDS: Final = {"VARCHAR": Kind.TEXT, "TIMESTAMP": Kind.TIME, "VARIANT": Kind.DOCUMENT, "BIGINT": Kind.NUMBER}
@@ -30,6 +31,7 @@ def apply(query: exp.Expr, *, careful: bool = False, types: PathTypes = NO_TYPES
     """Rewrite the paths in a checked tree whose tables have their schema; of which paths which types were relied on."""
     relied = Relied(types)
     _Query(Casts(careful=careful), relied, {}, None).run(query)
+    bracketed(query)
     return relied.types
 
 

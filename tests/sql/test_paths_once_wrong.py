@@ -1,0 +1,66 @@
+"""Paths that a node once answered wrongly without a word, each asked of paths of one type and of several.
+
+Every event has ``known``, whose paths have each had values of one JSON type, and ``mixed``, which says the same in
+several. ``{p}`` in a query stands for either.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import pytest
+
+from tests.support import RunningNode, running_node
+
+BIG: Final = 2**53
+
+EVENTS: Final[list[dict[str, Any]]] = [
+    {"known": {"plan": "a", "Plan": "x", "n": 9}, "mixed": {"plan": "a", "Plan": "x", "n": 9}},
+    {"known": {"plan": "a", "Plan": "y", "n": 10}, "mixed": {"plan": "a", "Plan": "y", "n": "10"}},
+    {"known": {"plan": "b", "Plan": "x", "n": 100}, "mixed": {"plan": "b", "Plan": "x", "n": 100.0}},
+    {"known": {"plan": "b", "Plan": "x", "n": 9}, "mixed": {"plan": "b", "Plan": "x", "n": 9.0}},
+    {"mixed": {"plan": True, "Plan": False}},
+]
+REST: Final = "WHERE {p}.n IS NOT NULL"
+
+
+class Case(NamedTuple):
+    """A query and its rows. A value of ``mixed`` may be shown as it was sent, so values are compared as text."""
+
+    sql: str
+    want: list[list[Any]]
+
+
+PLANS: Final[list[list[Any]]] = [["a", "x", 1], ["a", "y", 1], ["b", "x", 2]]
+
+CASES: Final = {
+    "keys that differ in case, below a query": Case(
+        f"SELECT {{p}}.plan, {{p}}.Plan, count() FROM (SELECT * FROM events) {REST} GROUP BY 1, 2 ORDER BY 1, 2", PLANS
+    ),
+    "keys that differ in case, in a WITH query": Case(
+        f"WITH e AS (FROM events) SELECT {{p}}.plan, {{p}}.Plan, count() FROM e {REST} GROUP BY ALL ORDER BY 1, 2",
+        PLANS,
+    ),
+    "keys that differ in case, of a sample": Case(
+        f"SELECT {{p}}.plan, {{p}}.Plan, count() FROM events TABLESAMPLE 100% {REST} GROUP BY 1, 2 ORDER BY 1, 2", PLANS
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
+    with running_node(tmp_path_factory.mktemp("paths") / "data", workers=1) as node:
+        sent = [{"event": "v", "user_id": str(at), "properties": properties} for at, properties in enumerate(EVENTS)]
+        node.send(sent)
+        node.wait_for_count(len(EVENTS))
+        yield node
+
+
+@pytest.mark.parametrize("paths", ["known", "mixed"])
+@pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in CASES.items()])
+def test_paths_of_one_type_and_of_several(node: RunningNode, case: Case, paths: str) -> None:
+    assert shown(node.rows(case.sql.replace("{p}", f"properties.{paths}"))) == shown(case.want)
+
+
+def shown(rows: list[list[Any]]) -> list[list[Any]]:
+    """Numbers however they were sent, as text."""
+    return [[str(value).removesuffix(".0") for value in row] for row in rows]
