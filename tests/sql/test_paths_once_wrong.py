@@ -43,6 +43,27 @@ CASES: Final = {
     "keys that differ in case, of a sample": Case(
         f"SELECT {{p}}.plan, {{p}}.Plan, count() FROM events TABLESAMPLE 100% {REST} GROUP BY 1, 2 ORDER BY 1, 2", PLANS
     ),
+    "a query in an expression, grouped by": Case(
+        "SELECT (SELECT max(i.{p}.n) FROM events i) AS x, count() FROM events GROUP BY x", [[100, 5]]
+    ),
+    "IN a query, grouped by": Case(
+        "SELECT {p}.n IN (SELECT {p}.n FROM events WHERE {p}.n < 10) AS x, count() FROM events GROUP BY x ORDER BY x",
+        [[False, 2], [True, 2], [None, 1]],
+    ),
+    "CASE with IN a query, grouped by": Case(
+        "SELECT CASE WHEN {p}.n IN (SELECT {p}.n FROM events WHERE {p}.n < 10) THEN 'low' ELSE 'high' END AS x, count()"
+        " FROM events GROUP BY x ORDER BY x",
+        [["high", 3], ["low", 2]],
+    ),
+    "a count for each event, grouped by": Case(
+        "SELECT (SELECT count() FROM events i WHERE i.{p}.n = o.{p}.n) AS x, count() FROM events o GROUP BY x ORDER BY x",
+        [[0, 1], [1, 2], [2, 2]],
+    ),
+    "a value for each event, grouped and ordered by": Case(
+        "SELECT (SELECT max(i.{p}.n) FROM events i WHERE i.{p}.plan = o.{p}.plan) AS x, count() FROM events o"
+        f" {REST.replace('{p}', 'o.{p}')} GROUP BY x ORDER BY x DESC",
+        [[100, 2], [10, 2]],
+    ),
 }
 
 

@@ -80,7 +80,7 @@ class Groups(Joins):
             return
         found, kind = self.probe(path)
         form = self.key(found, kind)
-        if any(self.kind_of(part).is_variant for part in path.walk()):  # the same wherever it stands
+        if found != path or any(self.kind_of(part).is_variant for part in path.walk()):  # the same wherever it stands
             self.computed.append((path.copy(), form, keyed(kind)))
             key.replace(form.copy())
 

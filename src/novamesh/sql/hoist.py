@@ -11,6 +11,7 @@ Only the columns that the query names are listed there. Of a union that is only 
 and that is ``id``: with all columns a filter by a path took twice as long (5 M events: 28 ms, and 15).
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -40,7 +41,7 @@ class Extent(NamedTuple):
 def apply(query: exp.Expr, extent: Extent | None = None, *, shredded_only: bool = False) -> None:
     """Move the paths of a rewritten tree down. With an ``extent`` it reads only the events within; ``shredded_only``:
     it leaves out the table of the events that are kept as JSON."""
-    place = 0
+    numbers: dict[int, Iterator[int]] = {}
     for table in list(query.find_all(exp.Table)):
         select = table.parent_select
         if not is_events(table) or select is None:
@@ -54,9 +55,9 @@ def apply(query: exp.Expr, extent: Extent | None = None, *, shredded_only: bool 
         is_fixed = _is_fixed(table, select)
         paths = {} if is_fixed else _paths(select, table.meta.get(SOURCE))
         columns: dict[str, exp.Expr] = {}
+        place = numbers.setdefault(id(select), itertools.count())  # of each query: copies of one in GROUP BY stay alike
         for nodes in paths.values():
-            name = f"{_PREFIX}{place}"
-            place += 1
+            name = f"{_PREFIX}{next(place)}"
             columns[name] = _inside(nodes[0])
             for node in nodes:
                 _replace(node, exp.column(_quoted(name), _quoted(table.alias_or_name)))

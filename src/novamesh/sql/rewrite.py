@@ -13,7 +13,7 @@ from sqlglot import exp
 from novamesh.sql import names
 from novamesh.sql.calls import CALLS_AND_OPERATORS, has_aggregate
 from novamesh.sql.columns import UNALIGNED, Columns, add, renamed, united
-from novamesh.sql.compound import keyed, marked, spelled, spread
+from novamesh.sql.compound import keyed, marked, spelled, spread, within
 from novamesh.sql.groups import Groups
 from novamesh.sql.hoist import SOURCE, is_events
 from novamesh.sql.paths import Casts, Kind
@@ -249,7 +249,8 @@ class _Query(Groups):
         """One term of ORDER BY."""
         kind = self.order_kind(ordered.this, select)
         if kind.is_variant:
-            ordered.set("this", self.casts.order(marked(self.shown(ordered.this, select), kind), kind))
+            value = self.shown(ordered.this, select)
+            ordered.set("this", within(value, lambda inner: self.casts.order(marked(inner, kind), kind)))
 
     def order_kind(self, key: exp.Expr, select: exp.Expr | None) -> Kind:
         """The kind of a term; in ORDER BY an alias comes before an input column."""
@@ -268,14 +269,18 @@ class _Query(Groups):
         if isinstance(key, exp.Literal) and select is not None:
             item = select.expressions[int(key.name) - 1]
             hidden = bool(self.items) and self.lookup(item.alias) is not None
-            if item.alias and not hidden and item.find(exp.Subquery) is None:
+            if item.alias and not hidden and self.has_alias(item.unalias()):
                 return exp.column(exp.to_identifier(item.alias, quoted=True))
             found = item.unalias()
         elif isinstance(key, exp.Column) and not key.table:
             value = self.items.get(key.name.lower(), (key, Kind.OTHER))[0]
-            if self.lookup(key.name) is not None or value.find(exp.Subquery) is not None:
+            if self.lookup(key.name) is not None or not self.has_alias(value):
                 found = value
         return found.copy()
+
+    def has_alias(self, value: exp.Expr) -> bool:
+        """Whether DuckDB takes the alias of a value in an expression: not of a query, unless it is grouped by."""
+        return value.find(exp.Subquery) is None or any(value == key for _, key, _ in self.computed)
 
     # -- paths --------------------------------------------------------------------------------------------------------
 
