@@ -64,6 +64,17 @@ CASES: Final = {
         f" {REST.replace('{p}', 'o.{p}')} GROUP BY x ORDER BY x DESC",
         [[100, 2], [10, 2]],
     ),
+    "different values in order": Case(
+        "SELECT list(DISTINCT {p}.n ORDER BY {p}.n), list(DISTINCT {p}.n ORDER BY {p}.n DESC NULLS FIRST),"
+        " list(DISTINCT {p}.n ORDER BY {p}.n) FILTER ({p}.n < 50) FROM events",
+        [[["9", "10", "100", None], [None, "100", "10", "9"], ["9", "10"]]],
+    ),
+    "different values, sorted": Case(
+        "SELECT list_sort(list(DISTINCT {p}.n)), list_reverse_sort(list(DISTINCT {p}.n)), list_max(list(DISTINCT {p}.n))"
+        " FROM events",
+        [[["9", "10", "100", None], ["100", "10", "9", None], 100]],
+    ),
+    "the first of different values": Case("SELECT first(DISTINCT {p}.n ORDER BY {p}.n DESC) FROM events", [[100]]),
 }
 
 

@@ -142,12 +142,16 @@ class Calls(Lists):
             return self.visit_struct(node)
         if name in _LENGTHS and len(node.expressions) == 1:
             return self.length(node)
+        ordered = self.distinct_order(name, node)
         kinds = [self.argument(argument, name) for argument in list(node.expressions)]
         arguments = [_inside(argument) for argument in node.expressions]
         if name in ("greatest", "least") and are_values(kinds):
             return self.best_of(node, arguments, kinds)
         self.arguments(name, arguments, kinds)
-        return self.result(name, arguments, kinds)
+        kind = self.result(name, arguments, kinds)
+        if ordered is not None:
+            self.sorted_keys(_unwrapped(node), kind, ordered)
+        return kind
 
     def nullif(self, arguments: list[exp.Expr], kinds: list[Kind]) -> None:
         """Its result is its first argument as it is compared: a key, or what the second is."""

@@ -90,7 +90,7 @@ class Compounds(Operands):
         """What to order by, in a single value."""
         if kind.is_variant:
             return self.casts.order(node, kind)
-        return self.parts(node, kind, self.place) if kind.holds_variants else node.copy()
+        return self.parts(node, kind, self.place) if kind.holds_variants or kind.holds_keys else node.copy()
 
     # -- comparing ----------------------------------------------------------------------------------------------------
 

@@ -9,12 +9,14 @@ from typing import Final
 
 from sqlglot import exp
 
-from novamesh.sql.compound import Compounds, each, keyed
+from novamesh.sql.compound import Compounds, each, keyed, marked
 from novamesh.sql.operands import is_word
 from novamesh.sql.paths import Kind, call, kind_of_type, list_of, ranked, unboxed
 
 _OF_NUMBERS: Final = "avg|sum|min|max|median|product|stddev|var_"
 _OF_TWO: Final = frozenset("has_all has_any intersect".split())
+_LISTING: Final = frozenset("array_agg list".split())
+_PICKING: Final = frozenset("any_value arbitrary first last".split())
 _AGGREGATES: Final = frozenset("aggr aggregate".split())
 _COMPARING: Final = frozenset(
     """
@@ -41,8 +43,7 @@ class Lists(Compounds):
         base = _base(name)
         if base in _AGGREGATES and len(arguments) > 1 and isinstance(arguments[1], exp.Literal):
             base, arguments, kinds = arguments[1].name.lower(), arguments[:1], kinds[:1]
-        paths = any(kind.is_variant or kind.holds_variants for kind in kinds)
-        if not paths:
+        if not any(kind.is_variant or kind.holds_variants or kind.holds_keys for kind in kinds):
             return
         if any(isinstance(argument, exp.Lambda) for argument in arguments) or name == "unnest":
             self.moved(arguments, kinds)
@@ -118,7 +119,7 @@ class Lists(Compounds):
             for node, kind in zip(arguments, kinds, strict=True)
             if not kind.is_variant and not kind.holds_variants and kind not in (Kind.KEYS, Kind.NULL)
         }
-        if not any(kind.is_variant or kind.holds_variants for kind in kinds):
+        if not any(kind.is_variant or kind.holds_variants or kind == Kind.KEYS for kind in kinds):
             return
         if others == {Kind.NUMBER}:
             self.numbers(arguments, kinds, lists=lists)
@@ -137,16 +138,41 @@ class Lists(Compounds):
         kind = Kind.ELEMENTS if kind.has_steps else kind
         if not kind.is_list:
             return
-
-        def pair(element: exp.Expr) -> exp.Expr:
-            return ranked(element, self.place(element, kind.element))
-
         whole = node.parent
-        node.replace(each(elements, pair))
+        node.replace(self.pairs(elements, kind))
         if whole is not None and name != "grade_up":
             holder = exp.Paren(this=exp.Null())
             whole.replace(holder)
             holder.replace(each(whole, unboxed))
+
+    def pairs(self, values: exp.Expr, kind: Kind) -> exp.Expr:
+        """A list with each element behind what to sort it by."""
+        return each(values, lambda element: ranked(element, self.place(marked(element, kind.element), kind.element)))
+
+    def distinct_order(self, name: str, node: exp.Expr) -> exp.Expr | None:
+        """The term in ``list(DISTINCT x ORDER BY x)``, which it takes out: DuckDB orders only by what is listed, and
+        that is a key. ``first(DISTINCT x ORDER BY x)`` is the same without DISTINCT."""
+        order = next(iter(node.expressions), None)
+        distinct = order.this if isinstance(order, exp.Order) else None
+        if order is None or not isinstance(distinct, exp.Distinct) or len(distinct.expressions) != 1:
+            return None
+        ordered: exp.Expr = order.expressions[0]
+        if not self.probe(distinct.expressions[0])[1].holds_variants:
+            return None
+        if name in _PICKING:
+            distinct.replace(distinct.expressions[0])
+        elif name in _LISTING and len(order.expressions) == 1 and ordered.this == distinct.expressions[0]:
+            order.replace(distinct)
+            return ordered
+        return None
+
+    def sorted_keys(self, whole: exp.Expr, kind: Kind, ordered: exp.Expr) -> None:
+        """Put a list of keys into the order that was asked for."""
+        direction = exp.Literal.string("DESC" if ordered.args.get("desc") else "ASC")
+        nulls = exp.Literal.string("NULLS FIRST" if ordered.args.get("nulls_first") else "NULLS LAST")
+        holder = exp.Paren(this=exp.Null())
+        whole.replace(holder)
+        holder.replace(each(call("list_sort", self.pairs(whole, kind), direction, nulls), unboxed))
 
     def sliced(self, node: exp.Expr, kind: Kind) -> exp.Expr:
         """A slice of a list, or of text: a VARIANT."""

@@ -74,6 +74,11 @@ class Kind:
         return self.has_steps or self == Kind.ELEMENTS or any(kind.holds_variants for _, kind in self.fields)
 
     @property
+    def holds_keys(self) -> bool:
+        """Whether its values, or parts of them, are keys, which are ordered as what they stand for."""
+        return self in (Kind.KEY, Kind.KEYS) or any(kind.holds_keys for _, kind in self.fields)
+
+    @property
     def is_list(self) -> bool:
         return self.name in ("ELEMENTS", "KEYS", "LIST")
 
