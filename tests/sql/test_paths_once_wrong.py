@@ -14,10 +14,22 @@ from tests.support import RunningNode, running_node
 BIG: Final = 2**53
 
 EVENTS: Final[list[dict[str, Any]]] = [
-    {"known": {"plan": "a", "Plan": "x", "n": 9}, "mixed": {"plan": "a", "Plan": "x", "n": 9}},
-    {"known": {"plan": "a", "Plan": "y", "n": 10}, "mixed": {"plan": "a", "Plan": "y", "n": "10"}},
-    {"known": {"plan": "b", "Plan": "x", "n": 100}, "mixed": {"plan": "b", "Plan": "x", "n": 100.0}},
-    {"known": {"plan": "b", "Plan": "x", "n": 9}, "mixed": {"plan": "b", "Plan": "x", "n": 9.0}},
+    {
+        "known": {"plan": "a", "Plan": "x", "n": 9, "big": BIG - 1},
+        "mixed": {"plan": "a", "Plan": "x", "n": 9, "big": BIG - 1},
+    },
+    {
+        "known": {"plan": "a", "Plan": "y", "n": 10, "big": BIG},
+        "mixed": {"plan": "a", "Plan": "y", "n": "10", "big": float(BIG)},
+    },
+    {
+        "known": {"plan": "b", "Plan": "x", "n": 100, "big": BIG + 1},
+        "mixed": {"plan": "b", "Plan": "x", "n": 100.0, "big": BIG + 1},
+    },
+    {
+        "known": {"plan": "b", "Plan": "x", "n": 9, "big": BIG + 2},
+        "mixed": {"plan": "b", "Plan": "x", "n": 9.0, "big": str(BIG + 2)},
+    },
     {"mixed": {"plan": True, "Plan": False}},
 ]
 REST: Final = "WHERE {p}.n IS NOT NULL"
@@ -74,6 +86,7 @@ CASES: Final = {
         " FROM events",
         [[["9", "10", "100", None], ["100", "10", "9", None], 100]],
     ),
+    "a cast of a big integer": Case(f"SELECT count() FROM events WHERE {{p}}.big = {BIG + 1}::BIGINT", [[1]]),
     "the first of different values": Case("SELECT first(DISTINCT {p}.n ORDER BY {p}.n DESC) FROM events", [[100]]),
 }
 
@@ -91,6 +104,18 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
 @pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in CASES.items()])
 def test_paths_of_one_type_and_of_several(node: RunningNode, case: Case, paths: str) -> None:
     assert shown(node.rows(case.sql.replace("{p}", f"properties.{paths}"))) == shown(case.want)
+
+
+@pytest.mark.parametrize("paths", ["known", "mixed"])
+@pytest.mark.parametrize("value", [BIG, BIG + 1, str(BIG + 1), float(BIG)])
+def test_placeholders_beyond_what_a_double_holds(node: RunningNode, paths: str, value: int | float | str) -> None:
+    path, exact = f"properties.{paths}.big", int(value)
+    columns = [f"{path} > $n", f"$n > {path}", f"{path} >= $n", f"{path} <= $n", f"{path} BETWEEN $n AND $n"]
+    sql = f"SELECT {', '.join(columns)} FROM events WHERE {path} IS NOT NULL ORDER BY user_id"
+    answer = node.post("/v1/query", {"q": sql, "params": {"n": value}})
+    assert answer.status_code == 200, answer.text
+    sent = [BIG - 1, BIG, BIG + 1, BIG + 2]
+    assert answer.json()["rows"] == [[s > exact, exact > s, s >= exact, s <= exact, s == exact] for s in sent]
 
 
 def shown(rows: list[list[Any]]) -> list[list[Any]]:
