@@ -32,6 +32,7 @@ EVENTS: Final[list[dict[str, Any]]] = [
     },
     {"mixed": {"plan": True, "Plan": False}},
 ]
+USERS: Final = ("9", "9.0", "10", "100.0", "x")  # text is equal to a number in the number's shortest form alone
 REST: Final = "WHERE {p}.n IS NOT NULL"
 
 
@@ -86,6 +87,10 @@ CASES: Final = {
         " FROM events",
         [[["9", "10", "100", None], ["100", "10", "9", None], 100]],
     ),
+    "a column and a path, USING": Case(
+        "SELECT count() FROM events JOIN (SELECT {p}.n AS user_id FROM events) q USING (user_id)", [[3]]
+    ),
+    "a column and a path, =": Case("SELECT count() FROM events e JOIN events o ON e.user_id = o.{p}.n", [[3]]),
     "a cast of a big integer": Case(f"SELECT count() FROM events WHERE {{p}}.big = {BIG + 1}::BIGINT", [[1]]),
     "the first of different values": Case("SELECT first(DISTINCT {p}.n ORDER BY {p}.n DESC) FROM events", [[100]]),
 }
@@ -94,7 +99,7 @@ CASES: Final = {
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
     with running_node(tmp_path_factory.mktemp("paths") / "data", workers=1) as node:
-        sent = [{"event": "v", "user_id": str(at), "properties": properties} for at, properties in enumerate(EVENTS)]
+        sent = [{"event": "v", "user_id": user, "properties": sent} for user, sent in zip(USERS, EVENTS, strict=True)]
         node.send(sent)
         node.wait_for_count(len(EVENTS))
         yield node
@@ -111,7 +116,7 @@ def test_paths_of_one_type_and_of_several(node: RunningNode, case: Case, paths: 
 def test_placeholders_beyond_what_a_double_holds(node: RunningNode, paths: str, value: int | float | str) -> None:
     path, exact = f"properties.{paths}.big", int(value)
     columns = [f"{path} > $n", f"$n > {path}", f"{path} >= $n", f"{path} <= $n", f"{path} BETWEEN $n AND $n"]
-    sql = f"SELECT {', '.join(columns)} FROM events WHERE {path} IS NOT NULL ORDER BY user_id"
+    sql = f"SELECT {', '.join(columns)} FROM events WHERE {path} IS NOT NULL ORDER BY {path}"
     answer = node.post("/v1/query", {"q": sql, "params": {"n": value}})
     assert answer.status_code == 200, answer.text
     sent = [BIG - 1, BIG, BIG + 1, BIG + 2]

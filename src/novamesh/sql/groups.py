@@ -133,7 +133,8 @@ class Groups(Joins):
                 distinct.set("on", exp.Tuple(expressions=keys))
             for value, kind in values:
                 if (shown := self.casts.shown(value, kind)) is not None:
-                    value.replace(shown)
+                    named = isinstance(value, exp.Column) and value.parent is select
+                    value.replace(exp.alias_(shown, value.name, quoted=True) if named else shown)
 
     def qualified(self, key: exp.Expr) -> exp.Expr:
         """A column with its table's name: in DISTINCT ON an alias comes before it."""
