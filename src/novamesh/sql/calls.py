@@ -4,12 +4,13 @@ from typing import Final
 
 from sqlglot import exp
 
+from novamesh.errors import InvalidQuery, QueryNotAllowed
 from novamesh.sql import functions
 from novamesh.sql import signatures as table
 from novamesh.sql.compound import COMPOUNDS, each, keyed, listed
 from novamesh.sql.lists import Lists, is_list_function
 from novamesh.sql.operands import OPERATORS, Handler, are_values, one_kind
-from novamesh.sql.paths import Casts, Kind, boxed, call, is_step, ranked, unboxed, variant
+from novamesh.sql.paths import Casts, Kind, boxed, call, cast, is_step, ranked, unboxed, variant
 
 _SETS: Final = (exp.ArrayContainsAll, exp.ArrayContainedBy, exp.ArrayOverlaps)
 
@@ -49,6 +50,11 @@ class Calls(Lists):
             return self.extreme(name, node)
         if name in ("row", "struct_pack"):
             return self.visit_struct(node)
+        if name == "struct_extract" and len(node.expressions) == 2 and self.kind_of(node.expressions[0]).has_steps:
+            return self.field(node)
+        if name == "contains" and self.looks_into_list(node):
+            node.set("this", "list_contains")
+            return self.call_kind("list_contains", node)
         if name in table.LENGTHS and len(node.expressions) == 1:
             return self.length(node)
         kinds = [self.argument(argument, name) for argument in list(node.expressions)]
@@ -57,6 +63,20 @@ class Calls(Lists):
             return self.best_of(node, arguments, kinds)
         self.arguments(name, arguments, kinds)
         return self.result(name, arguments, kinds)
+
+    def field(self, node: exp.Expr) -> Kind:
+        """``struct_extract(properties, 'page')`` as a step of a path."""
+        path, key = node.expressions
+        if not isinstance(key, exp.Literal):
+            raise QueryNotAllowed("Give struct_extract a plain key, or write properties[key]")
+        holder = exp.Paren(this=exp.Bracket(this=path.copy(), expressions=[key.copy()]))
+        node.replace(holder)
+        return self.visit(holder.this)
+
+    def looks_into_list(self, node: exp.Expr) -> bool:
+        """Whether this is ``contains`` of a list: of one, or of a path what is no text."""
+        kinds = [self.probe(argument)[1] for argument in node.expressions]
+        return len(kinds) == 2 and (kinds[0].is_list or (kinds[0].has_steps and kinds[1] == Kind.NUMBER))
 
     def nullif(self, arguments: list[exp.Expr], kinds: list[Kind]) -> None:
         """Its result is its first argument as it is compared: a key, or what the second is."""
@@ -113,6 +133,8 @@ class Calls(Lists):
         return keyed(kinds[0]) if name in table.GIVES_ARGUMENT or name in table.GIVES_ELEMENTS else Kind.TEXT
 
     def distinct_key(self, name: str, value: exp.Expr, kind: Kind) -> exp.Expr:
+        if kind.is_variant and (placed := self.placed(value, kind, table.place_of(name, 0, [kind], None))) is not None:
+            return placed
         if name in table.NUMERIC:
             return self.casts.number(value, kind)
         return self.group_key(value, kind) if name == "count" else self.key(value, kind)
@@ -139,12 +161,32 @@ class Calls(Lists):
             self.list_arguments(name, arguments, kinds)
         else:
             for place, (node, kind) in enumerate(zip(arguments, kinds, strict=True)):
+                wanted = table.place_of(name, place, kinds, arguments[0])
                 if kind.is_variant:
-                    node.replace(self.taken(name, place, node, kind))
+                    node.replace(self.placed(node, kind, wanted) or self.taken(name, place, node, kind))
+                elif kind == Kind.NUMBER and wanted in table.INTEGER_TYPES and self.is_of_paths(node):
+                    node.replace(cast(node.copy(), table.INTEGER_TYPES[str(wanted)]))
                 elif kind.holds_variants and (name in table.KEYED or (name in table.MAPS and not place)):
                     node.replace(self.key(node, kind))
                 elif kind.holds_variants and name in table.BY and place == 1:
                     node.replace(self.place(node, kind))
+
+    def placed(self, node: exp.Expr, kind: Kind, wanted: table.Place | None) -> exp.Expr | None:
+        """A path as what its place takes; None where that goes by the function alone."""
+        if wanted is None:
+            return None
+        if wanted == Kind.LIST:
+            return self.casts.elements(node)
+        if wanted == table.EITHER:  # which it is must not hang on the types there have been
+            raise InvalidQuery(table.MILLISECONDS)
+        if isinstance(wanted, Kind):
+            return self.casts.to(node, kind, wanted)
+        return self.casts.integer(node, kind, table.INTEGER_TYPES[wanted])
+
+    def is_of_paths(self, node: exp.Expr) -> bool:
+        """Whether a number was calculated from paths, which are DOUBLE then."""
+        columns = (part for part in node.find_all(exp.Column))
+        return any(self.kind_of(column).holds_variants or self.kind_of(column) == Kind.KEY for column in columns)
 
     def taken(self, name: str, place: int, node: exp.Expr, kind: Kind) -> exp.Expr:
         if name in table.AVERAGES and kind == Kind.COUNTS:
@@ -235,6 +277,33 @@ class Calls(Lists):
             text = call("length", self.casts.text(path, kind))
             node.replace(text if self.casts.native(path, kind) is not None else call("coalesce", elements, text))
         return Kind.NUMBER
+
+    def visit_part(self, node: exp.Expr) -> Kind:
+        """``substring(x, 1, 2)``, ``overlay(x PLACING y FROM 1 FOR 2)``: of texts, at integers."""
+        for part in list(node.iter_expressions()):
+            if part.arg_key in ("this", "expression"):
+                self.as_(part, Kind.TEXT)
+            else:
+                self.whole(part)
+        return Kind.TEXT
+
+    def whole(self, node: exp.Expr) -> None:
+        """Visit what is to be an integer; what is calculated from paths is a DOUBLE."""
+        parent, key = node.parent, node.arg_key
+        self.integer(node)
+        held = parent.args[key] if parent is not None and key is not None else node
+        plain = isinstance(held, (exp.Literal, exp.Cast, exp.Case))
+        if isinstance(held, exp.Expr) and not plain and self.is_of_paths(held):
+            held.replace(cast(held.copy(), exp.DType.BIGINT))
+
+    def visit_joined(self, node: exp.Expr) -> Kind:
+        """``properties.tags || ['a']`` joins lists, and anything else texts."""
+        kinds = [self.probe(side)[1] for side in (node.this, node.expression)]
+        if not any(kind.is_list for kind in kinds):
+            return self.visit_textual(node)
+        kinds = [self.visit(node.this), self.visit(node.expression)]
+        self.joined([node.this, node.expression], kinds)
+        return self.list_kind("list_concat", kinds)
 
     # -- lists --------------------------------------------------------------------------------------------------------
 
@@ -361,6 +430,8 @@ CALLS: Final[tuple[Handler, ...]] = (
     ((exp.Lambda,), Calls.visit_lambda),
     ((exp.Comprehension,), Calls.visit_comprehension),
     (_SETS, Calls.visit_sets),
+    ((exp.Substring, exp.Overlay), Calls.visit_part),
+    ((exp.DPipe,), Calls.visit_joined),
 )
 
 

@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from novamesh.sql import names
 from novamesh.sql.calls import CALLS_AND_OPERATORS, has_aggregate
-from novamesh.sql.columns import UNALIGNED, Columns, add, renamed, united
+from novamesh.sql.columns import UNALIGNED, Columns, add, renamed, stacked, united
 from novamesh.sql.compound import keyed, marked, spelled, spread
 from novamesh.sql.hoist import SOURCE, is_events
 from novamesh.sql.joins import Joins
@@ -121,7 +121,7 @@ class _Query(Joins):
 
     def values(self, query: exp.Values) -> Columns:
         kinds = [[self.visit(cell) for cell in row.expressions] for row in query.find_all(exp.Tuple)]
-        return {f"col{place}": kind for place, kind in enumerate(kinds[0] if kinds else [])}
+        return {f"col{place}": stacked(cells) for place, cells in enumerate(zip(*kinds, strict=False))}
 
     def select(self, select: exp.Expr) -> Columns:
         self.from_(select)
