@@ -130,7 +130,7 @@ class Answering:
             try:
                 await answer.message()  # the head: from here on the answer is a 200
             except InvalidQuery as error:
-                raise InvalidQuery(explain(self._text, error.message)) from None
+                raise InvalidQuery(explain(self._text, error.message, request.sql)) from None
             headers = [("content-type", FORMATS[request.format]), *self._headers]
             transport = self._protocol.response_stream(200, headers)
             try:

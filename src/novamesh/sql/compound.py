@@ -63,7 +63,7 @@ class Compounds(Operands):
                 return each(self.casts.elements(node), self.casts.key)
             return each(node.copy(), lambda element: _PLAIN.key(element, Kind.PARAMETER))
         if kind.name == "MAP":
-            return node.copy()
+            return self.map_parts(node, kind.element, form)
         parts = [
             (name, form(marked(_part(node, name, place), part), part))
             for place, (name, part) in enumerate(kind.fields, 1)
@@ -73,6 +73,15 @@ class Compounds(Operands):
         else:
             rebuilt = call("row", *(part for _, part in parts))
         return null_with(node, rebuilt)
+
+    def map_parts(self, node: exp.Expr, value: Kind, form: Callable[[exp.Expr, Kind], exp.Expr]) -> exp.Expr:
+        """A map with each value in another form; its keys are text already."""
+
+        def entry(pair: exp.Expr) -> exp.Expr:
+            changed = form(marked(_part(pair, "value", 0), value), value)
+            return call("row", _part(pair, "key", 0), changed)
+
+        return call("map_from_entries", each(call("map_entries", node.copy()), entry))
 
     def cell_kinds(self, node: exp.Expr, kind: Kind) -> list[Kind]:
         found = cells(node)

@@ -13,7 +13,14 @@ from novamesh.sql.compound import Compounds, each, keyed, marked
 from novamesh.sql.operands import is_word
 from novamesh.sql.paths import Kind, call, kind_of_type, list_of, ranked, unboxed
 
-_OF_NUMBERS: Final = "avg|sum|min|max|median|product|stddev|var_"
+_OF_NUMBERS: Final = "avg|sum|min|max|median|product|stddev|var_|kurtosis|skewness|mad|sem|fsum|quantile|geo"
+_OF_VECTORS: Final = frozenset("cosine_distance cosine_similarity distance dot_product inner_product".split())
+_TYPED: Final = {
+    **dict.fromkeys(("bit_and", "bit_or", "bit_xor"), exp.DType.INT128),
+    **dict.fromkeys(("bool_and", "bool_or"), exp.DType.BOOLEAN),
+}
+_CHOOSING: Final = {"select": exp.DType.BIGINT, "where": exp.DType.BOOLEAN}
+_JOINING: Final = frozenset("cat concat zip".split())
 _OF_TWO: Final = frozenset("has_all has_any intersect".split())
 _LISTING: Final = frozenset("array_agg list".split())
 _PICKING: Final = frozenset("any_value arbitrary first last".split())
@@ -36,6 +43,9 @@ _LISTS_OF_ITS_OWN: Final = _MOVING - frozenset("any_value count element extract 
 _ELEMENTS_OF_IT: Final = frozenset("any_value element extract first last".split())
 
 
+_UNPREFIXED: Final = frozenset("aggregate apply filter flatten grade_up reduce".split())
+
+
 class Lists(Compounds):
     """Operands that are calls of functions of lists."""
 
@@ -54,6 +64,18 @@ class Lists(Compounds):
             for node, kind in zip(arguments[1:], kinds[1:], strict=True):
                 if kind.is_variant:
                     node.replace(self.casts.small(node, kind))
+        elif base == "flatten":
+            self.flat(arguments[0], kinds[0])
+        elif base in _JOINING:
+            self.joined(arguments, kinds)
+        elif base in _CHOOSING and len(arguments) > 1:
+            self.moved(arguments[:1], kinds[:1])
+            if kinds[1].is_variant or kinds[1] in (Kind.ELEMENTS, Kind.KEYS):
+                arguments[1].replace(exp.TryCast(this=arguments[1].copy(), to=list_of(_CHOOSING[base])))
+        elif base in _TYPED:
+            if kinds[0].is_variant or kinds[0] in (Kind.ELEMENTS, Kind.KEYS):
+                texts = self.element_texts(arguments[0], kinds[0])
+                arguments[0].replace(exp.TryCast(this=texts, to=list_of(_TYPED[base])))
         elif base in _SORTING:
             self.sorted(base, arguments[0], kinds[0])
         elif base == "prepend":
@@ -62,6 +84,8 @@ class Lists(Compounds):
             self.moved(arguments, kinds)
         elif re.match(_OF_NUMBERS, base):
             self.numbers(arguments, kinds)
+        elif base in _OF_VECTORS:
+            self.numbers(arguments, kinds, lists=2)
         elif base in _COMPARING:
             self.compare_elements(arguments, kinds, lists=2 if base in _OF_TWO else 1)
         else:
@@ -76,6 +100,8 @@ class Lists(Compounds):
             return kinds[1]
         if base in _ELEMENTS_OF_IT:
             return first.element
+        if base in ("cat", "concat") and any(kind.has_steps or kind == Kind.ELEMENTS for kind in kinds):
+            return Kind.ELEMENTS
         if base in ("distinct", "intersect"):
             return keyed(first)
         if base in _LISTS_OF_ITS_OWN or base in _SORTING - {"grade_up"}:
@@ -89,6 +115,18 @@ class Lists(Compounds):
         for node, kind in zip(arguments[1:], kinds[1:], strict=True):
             if kind.is_variant and kinds[0] == Kind.LIST:
                 node.replace(self.casts.to(node, kind, Kind.NUMBER if _is_numbers(arguments[0]) else Kind.TEXT))
+
+    def joined(self, arguments: list[exp.Expr], kinds: list[Kind]) -> None:
+        """Lists put together: what is of a path stays as it was sent."""
+        for node, kind in zip(arguments, kinds, strict=True):
+            if kind.has_steps:
+                node.replace(self.casts.elements(node))
+
+    def flat(self, node: exp.Expr, kind: Kind) -> None:
+        """A list of lists: its elements, which are VARIANTs, as lists."""
+        if kind.has_steps or kind == Kind.ELEMENTS:
+            elements = self.casts.elements(node) if kind.has_steps else node.copy()
+            node.replace(each(elements, self.casts.elements))
 
     def texts(self, arguments: list[exp.Expr], kinds: list[Kind]) -> None:
         for place, (node, kind) in enumerate(zip(arguments, kinds, strict=True)):
@@ -185,7 +223,7 @@ class Lists(Compounds):
 
 
 def is_list_function(name: str) -> bool:
-    return name.startswith(("list_", "array_")) or name in ("filter", "apply", "reduce", "flatten", "aggregate")
+    return name.startswith(("list_", "array_")) or name in _UNPREFIXED
 
 
 def _base(name: str) -> str:

@@ -12,7 +12,7 @@ from sqlglot import exp
 
 from novamesh.sql import names
 from novamesh.sql.calls import CALLS_AND_OPERATORS, has_aggregate
-from novamesh.sql.columns import UNALIGNED, Columns, add, renamed, united
+from novamesh.sql.columns import UNALIGNED, Columns, add, renamed, stacked, united
 from novamesh.sql.compound import keyed, marked, spelled, spread, within
 from novamesh.sql.groups import Groups
 from novamesh.sql.hoist import SOURCE, is_events
@@ -90,7 +90,7 @@ class _Query(Groups):
 
     def values(self, query: exp.Values) -> Columns:
         kinds = [[self.visit(cell) for cell in row.expressions] for row in query.find_all(exp.Tuple)]
-        return {f"col{place}": kind for place, kind in enumerate(kinds[0] if kinds else [])}
+        return {f"col{place}": stacked(cells) for place, cells in enumerate(zip(*kinds, strict=False))}
 
     def select(self, select: exp.Expr) -> Columns:
         self.from_(select)
