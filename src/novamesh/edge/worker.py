@@ -48,6 +48,7 @@ class Worker:
         self.store: StoreStatus | None = None
         self.store_problem: str | None = "the store has not answered yet"
         self.types: dict[str, PathTypes] = {}  # of each space, as the store last said
+        self.checking = asyncio.Semaphore(1)  # for SQL that takes long to check
         self._started = time.monotonic()
         limits = Limits(directory.spool, config.spool_limit_bytes, config.disk_reserve_bytes)
         self.spool = SpoolWriter(directory.spool, directory.node_id(), config.spool_segment_bytes, limits, loop)
