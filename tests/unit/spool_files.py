@@ -6,6 +6,7 @@ from pathlib import Path
 
 from novamesh.spool.reader import Position, SegmentReader
 from novamesh.spool.segment import list_segments
+from novamesh.spool.tally import Tally
 from novamesh.spool.writer import Limits, SpoolWriter
 
 NODE = b"a node's own id."
@@ -17,12 +18,13 @@ def with_writer(
     use: Callable[[SpoolWriter], Awaitable[None]],
     segment_bytes: int = SEGMENT_BYTES,
     limits: Limits | None = None,
+    tally: Tally | None = None,
 ) -> None:
     """Run ``use`` with a writer, then stop the writer in order."""
 
     async def run() -> None:
         given = limits or Limits(directory, 2**40, 0)
-        writer = SpoolWriter(directory, NODE, segment_bytes, given, asyncio.get_running_loop())
+        writer = SpoolWriter(directory, NODE, segment_bytes, given, asyncio.get_running_loop(), tally)
         try:
             await use(writer)
         finally:

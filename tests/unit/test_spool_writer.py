@@ -17,7 +17,7 @@ from novamesh.spool import segment as segments
 from novamesh.spool import writer as writers
 from novamesh.spool.frame import KIND_END, SEGMENT_HEADER_SIZE, encode_frame
 from novamesh.spool.segment import OpenSegment, has_writer, list_segments, mark_path, read_mark
-from novamesh.spool.writer import Limits, SpoolWriter, spool_size
+from novamesh.spool.writer import Limits, SpoolWriter, Waiter, spool_size
 from tests.unit.spool_files import NODE, SEGMENT_BYTES, read_all, record, with_writer, write
 
 
@@ -258,7 +258,7 @@ def test_a_loop_that_is_gone_does_not_keep_the_writer_from_syncing(tmp_path: Pat
     writer = SpoolWriter(tmp_path, NODE, SEGMENT_BYTES, Limits(tmp_path, 2**40, 0), loop)
     loop.close()
     for n in range(1000):  # more than one group
-        writer._queue.append((record(str(n)), loop.create_future()))
+        writer._queue.append(Waiter(record(str(n)), "", 0, loop.create_future()))
     writer.stop()
     assert read_all(tmp_path) == [record(str(n)) for n in range(1000)]
     (segment,) = list_segments(tmp_path)

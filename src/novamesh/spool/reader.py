@@ -28,13 +28,14 @@ class Position(NamedTuple):
 class SegmentReader:
     """Reads one segment from a :class:`Position` on, and follows it while it grows.
 
-    ``finished`` is True when nothing will ever follow. Raises :class:`SpoolDamage` when the
-    bytes at the position are damaged, OSError when the file cannot be read.
+    ``finished`` is True when nothing will ever follow, ``live`` when the segment had a writer at the last read. Raises
+    :class:`SpoolDamage` when the bytes at the position are damaged, OSError when the file cannot be read.
     """
 
     def __init__(self, path: Path, node_id: bytes, position: Position) -> None:
         self.path = path
         self.finished = False
+        self.live = True
         self._descriptor = os.open(path, os.O_RDONLY)
         try:
             self._check_header(node_id)
@@ -60,7 +61,7 @@ class SegmentReader:
         Their ``end`` is an offset in the file.
         """
         # In this order: a segment that has no writer any more does not grow.
-        live = has_writer(self.path)
+        live = self.live = has_writer(self.path)
         end = read_mark(self.path) if live else os.fstat(self._descriptor).st_size
         frames: list[Frame] = []
         while self.position.offset < end and max_bytes > 0 and not self.finished:

@@ -9,10 +9,12 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
+from typing import NamedTuple
 
 from novamesh.errors import RequestError, SpoolFull, SpoolUnavailable
 from novamesh.spool.frame import KIND_END, encode_frame, frame_size
 from novamesh.spool.segment import OpenSegment, write_all
+from novamesh.spool.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +24,14 @@ GROUP_BYTES = 16 * 1024 * 1024
 PENDING_BYTES = 128 * 1024 * 1024
 CHECK_INTERVAL_S = 0.5
 
-Waiter = tuple[bytes, "asyncio.Future[None]"]
+
+class Waiter(NamedTuple):
+    """A payload, whose and how many its events are, and who waits for its sync."""
+
+    payload: bytes
+    space: str
+    events: int
+    future: "asyncio.Future[None]"
 
 
 def spool_size(directory: Path) -> int:
@@ -73,7 +82,7 @@ class SpoolWriter:
     """Appends payloads to this process's own segment and syncs them in groups.
 
     ``append`` is for the event loop's thread. The constructor opens the first segment and
-    raises OSError if that fails.
+    raises OSError if that fails. What is synced is counted in the ``tally``, if there is one.
     """
 
     def __init__(
@@ -83,7 +92,9 @@ class SpoolWriter:
         segment_bytes: int,
         limits: Limits,
         loop: asyncio.AbstractEventLoop,
+        tally: Tally | None = None,
     ) -> None:
+        self._tally = tally
         self._directory = directory
         self._node_id = node_id
         self._segment_bytes = segment_bytes
@@ -98,8 +109,8 @@ class SpoolWriter:
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
         self._thread.start()
 
-    def append(self, payload: bytes) -> "asyncio.Future[None]":
-        """Queue one payload. The future is done when it is synced.
+    def append(self, payload: bytes, space: str = "", events: int = 0) -> "asyncio.Future[None]":
+        """Queue one payload, with so many events of a space. The future is done when it is synced.
 
         Raises, or sets as the future's exception: :class:`SpoolFull` when a limit is reached,
         :class:`SpoolUnavailable` when the disk refuses.
@@ -108,7 +119,7 @@ class SpoolWriter:
             raise SpoolFull(f"Nothing was accepted because {reason}; send it again later.")
         future = self._loop.create_future()
         self._pending_bytes += len(payload)
-        self._queue.append((payload, future))
+        self._queue.append(Waiter(payload, space, events, future))
         # Set means that the thread has yet to clear it, and after that it reads the queue.
         if not self._wake.is_set():
             self._wake.set()
@@ -144,14 +155,14 @@ class SpoolWriter:
         size = 0
         while self._queue and len(group) < GROUP_FRAMES and size < GROUP_BYTES:
             waiter = self._queue.popleft()
-            size += len(waiter[0])
+            size += len(waiter.payload)
             group.append(waiter)
         return group
 
     def _commit(self, group: list[Waiter]) -> None:
         error: RequestError | None = None
         try:
-            self._write([payload for payload, _ in group])
+            self._write(group)
             self._failure = None
         except OSError as cause:
             error = self._give_up(cause)
@@ -163,21 +174,30 @@ class SpoolWriter:
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._release, group, error)
 
-    def _write(self, payloads: list[bytes]) -> None:
+    def _write(self, group: list[Waiter]) -> None:
         segment = self._segment
         if segment is None:
             segment = self._segment = OpenSegment(self._directory, self._node_id)
         buffers: list[bytes] = []
         end = segment.offset
-        for payload in payloads:
+        for waiter in group:
             segment.sequence += 1
-            buffers += encode_frame(segment.sequence, payload)
-            end += frame_size(len(payload))
+            buffers += encode_frame(segment.sequence, waiter.payload)
+            end += frame_size(len(waiter.payload))
         write_all(segment.descriptor, buffers)
         os.fdatasync(segment.descriptor)
+        if not self._count(segment, end, group):
+            # A reader takes what lies before the mark for counted, and counts what it finds without a writer.
+            segment.offset = end
+            self._rotate()
+            return
         segment.mark(end)
         if end >= self._segment_bytes:
             self._rotate()
+
+    def _count(self, segment: OpenSegment, end: int, group: list[Waiter]) -> bool:
+        counts = ((waiter.space, waiter.events) for waiter in group)
+        return self._tally is None or self._tally.add(segment.path.name, end, counts)
 
     def _rotate(self) -> None:
         # The group is synced: its waiters are answered with yes whatever happens here, and the
@@ -220,7 +240,7 @@ class SpoolWriter:
         return SpoolUnavailable("Nothing was accepted because this node's disk refused the write; send it again.")
 
     def _release(self, group: list[Waiter], error: RequestError | None) -> None:
-        for payload, future in group:
+        for payload, _, _, future in group:
             self._pending_bytes -= len(payload)
             if future.done():
                 continue  # the client went away while we were writing
