@@ -27,6 +27,7 @@ from novamesh.datadir import DataDirectory
 from novamesh.errors import StartError
 from novamesh.keys import KeyStore
 from novamesh.logs import dict_config
+from novamesh.spool import tally
 from novamesh.spool.segment import clear_leftovers
 from novamesh.status import metrics
 from novamesh.status.uptime import HEARTBEAT_S, Uptime
@@ -57,7 +58,13 @@ class Node:
         check_port(self.config)
         new = self.directory.open()
         clear_leftovers(self.directory.spool)
+        try:
+            tally.fold(self.directory.ledger, self.directory.spool)
+        except OSError as error:
+            # They count all the same, and are folded at another start.
+            log.error("the counts of the last run cannot be folded", extra={"cause": str(error)})
         metrics.reset(self.directory.run)
+        self.directory.describe(self.config)
         keys = KeyStore(self.directory.keys)
         try:
             return keys.create("default", name="first key") if new else None

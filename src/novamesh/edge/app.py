@@ -10,7 +10,7 @@ from typing import cast
 from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
 
 from novamesh.config import Config
-from novamesh.edge import export, health, ingest, query
+from novamesh.edge import export, health, ingest, metrics, query
 from novamesh.edge.head import HeadProtocol
 from novamesh.edge.request import ClientGone
 from novamesh.edge.worker import Worker
@@ -30,6 +30,7 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/v1/batch": {"POST": ingest.batch},
     "/v1/query": {"GET": query.query, "POST": query.query},
     "/v1/export": {"GET": export.export},
+    "/metrics": {"GET": metrics.exposition},
 }
 
 

@@ -99,7 +99,24 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         parameters=(),
         examples=(Example("Readiness", "curl {url}"),),
         answers=(
-            Answer(200, "send traffic", '{"status": "ready"}'),
+            Answer(
+                200,
+                "send traffic; the ledger says what became of the events of each project",
+                """{
+  "status": "ready",
+  "ledger": {
+    "default": {
+      "accepted": 1200,
+      "stored": 1150,
+      "duplicates": 40,
+      "quarantined": 0,
+      "waiting": 10,
+      "damaged": 0,
+      "missing": 0
+    }
+  }
+}""",
+            ),
             _error(
                 NotReady,
                 "names the parts that are not ready",

@@ -57,7 +57,7 @@ async def _spool(worker: Worker, key: Key, scope: Scope, accepted: Accepted, nam
         named=named,
         key=repeat,
     )
-    await worker.spool.append(encode(record, accepted.events))
+    await worker.spool.append(encode(record, accepted.events), space, accepted.count)
     return record
 
 

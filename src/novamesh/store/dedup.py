@@ -48,12 +48,15 @@ class Seen:
             self._writer.executemany(f'INSERT INTO "{schema}".seen VALUES (?, ?)', fresh)
         return kept
 
-    def drop_events(self, schema: str) -> None:
-        """Of events with the same client id keep the first, if none was seen in the window."""
+    def drop_events(self, schema: str) -> int:
+        """Of events with the same client id keep the first, if none was seen in the window.
+
+        Returns how many were dropped.
+        """
         row = self._writer.execute("SELECT count(client_id) FROM staged").fetchone()
         if not row or not row[0]:
-            return
-        self._writer.execute(
+            return 0
+        dropped = self._writer.execute(
             f"""
             DELETE FROM staged WHERE client_id IS NOT NULL AND rowid NOT IN (
                 SELECT min(s.rowid) FROM staged s WHERE client_id IS NOT NULL AND NOT EXISTS (
@@ -62,10 +65,11 @@ class Seen:
                 GROUP BY client_id)
             """,
             [self._window],
-        )
+        ).fetchone()
         self._writer.execute(
             f'INSERT INTO "{schema}".seen SELECT {_KEY}, received_at FROM staged WHERE client_id IS NOT NULL'
         )
+        return int(dropped[0]) if dropped else 0
 
     def prune(self, schemas: Iterable[str], now: datetime) -> None:
         """Forget what was seen before the window."""

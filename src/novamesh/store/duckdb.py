@@ -13,20 +13,28 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 
 from novamesh.config import Config
+from novamesh.errors import NovameshError
 from novamesh.spool.reader import Position
 from novamesh.spool.segment import sync_directory
-from novamesh.store.contract import schema_for
+from novamesh.store.contract import Counters, schema_for
 from novamesh.store.dedup import Seen
 from novamesh.store.migrations import SPACE, migrate
 from novamesh.store.paths import SHAPES, PathBudget, plain_condition
-from novamesh.store.units import Fault, Loaded, Unit, body, is_array, time_of, without
+from novamesh.store.recount import read_counters
+from novamesh.store.units import Arrived, Fault, Loaded, Miscounted, Unit, arrived, body, is_array, time_of, without
 
 log = logging.getLogger(__name__)
 
 FILE_NAME = "store.duckdb"
 
 # What the database says of one event's content. Everything else is about the disk or the machine.
-POISON = (duckdb.DataError, duckdb.ProgrammingError, duckdb.IntegrityError, duckdb.NotSupportedError)
+POISON = (
+    duckdb.DataError,
+    duckdb.ProgrammingError,
+    duckdb.IntegrityError,
+    duckdb.NotSupportedError,
+    Miscounted,
+)
 
 _EVENTS = (
     '[{"event":"VARCHAR","user_id":"VARCHAR","timestamp":"VARCHAR","id":"VARCHAR",'
@@ -49,6 +57,10 @@ FROM (
 WHERE n BETWEEN first AND last
 """
 _COLUMNS = 'id, event, user_id, "timestamp", {0}, {1}, received_at, batch_id'
+
+
+class Mismatch(NovameshError):
+    """A load does not add up. It is undone, and its events stay in the spool."""
 
 
 class Database:
@@ -82,6 +94,7 @@ class Database:
         self._spaces_lock = threading.Lock()
         self._spaces: set[str] = set()
         self._budgets: dict[str, PathBudget] = {}
+        self.counters: dict[str, Counters] = read_counters(self._writer)
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A cursor for one query, to be used by one thread."""
@@ -128,6 +141,17 @@ class Database:
         rows = self._writer.execute('SELECT segment, "offset", sequence FROM novamesh.positions').fetchall()
         return {segment: Position(offset, sequence) for segment, offset, sequence in rows}
 
+    def finish_positions(self, segments: Iterable[str]) -> None:
+        """The segments are loaded to their end, and about to be deleted."""
+        self._writer.execute(
+            "UPDATE novamesh.positions SET finished = true WHERE list_contains(?::VARCHAR[], segment)", [[*segments]]
+        )
+
+    def finished_positions(self) -> set[str]:
+        """Segments that were loaded to their end."""
+        rows = self._writer.execute("SELECT segment FROM novamesh.positions WHERE finished").fetchall()
+        return {name for (name,) in rows}
+
     def forget_positions(self, segments: Iterable[str]) -> None:
         """The segments are deleted: their positions are of no use."""
         self._writer.execute("DELETE FROM novamesh.positions WHERE list_contains(?::VARCHAR[], segment)", [[*segments]])
@@ -138,12 +162,28 @@ class Database:
 
     def totals(self) -> Loaded:
         """Events loaded since the database was made."""
-        with self._connection.cursor() as cursor:
-            row = cursor.execute(
-                "SELECT coalesce(sum(stored), 0)::BIGINT, coalesce(sum(duplicates), 0)::BIGINT,"
-                " coalesce(sum(quarantined), 0)::BIGINT FROM novamesh.counters"
-            ).fetchone()
-        return Loaded(*row) if row else Loaded(0, 0, 0)
+        spaces = self.counters.values()
+        return Loaded(
+            sum(one.stored for one in spaces),
+            sum(one.duplicates for one in spaces),
+            sum(one.quarantined for one in spaces),
+        )
+
+    def add_recovered(self, events: dict[str, int]) -> None:
+        """Note events, by space, that were accepted though nobody had counted them. For the thread that loads."""
+        self._writer.begin()
+        try:
+            self._writer.executemany(
+                "INSERT INTO novamesh.counters (space, stored, duplicates, quarantined, recovered)"
+                " VALUES (?, 0, 0, 0, ?) ON CONFLICT (space) DO UPDATE SET recovered = recovered + excluded.recovered",
+                list(events.items()),
+            )
+            counters = read_counters(self._writer)
+            self._writer.commit()
+        except BaseException:
+            self._roll_back()
+            raise
+        self.counters = counters
 
     def extent(self, space: str) -> tuple[int, int]:
         """How many rows the tables of a space have: row numbers below are those of the events there are now."""
@@ -161,7 +201,7 @@ class Database:
         for space in {unit.record.space for unit in units}:
             self.ensure_space(space)
         try:
-            return self._transaction(units, [], positions)
+            return self._transaction(units, [], positions, arrived(units))
         except POISON as error:
             log.warning("a load was refused, looking for the event at fault", extra={"cause": str(error)})
         faults = self._find_faults(units)
@@ -169,31 +209,36 @@ class Database:
         for fault in faults:
             bad[id(fault.unit.record)].update(range(fault.unit.first, fault.unit.last + 1))
         good = [part for unit in units for part in without(unit, bad.get(id(unit.record), set()))]
-        return self._transaction(good, faults, positions)
+        return self._transaction(good, faults, positions, arrived(units))
 
     def prune_seen(self, now: datetime) -> None:
         """Forget the ids whose window is over."""
         self._seen.prune([schema_for(space) for space in list(self._spaces)], now)
 
-    def _transaction(self, units: list[Unit], faults: list[Fault], positions: dict[str, Position]) -> Loaded:
+    def _transaction(
+        self, units: list[Unit], faults: list[Fault], positions: dict[str, Position], spaces: dict[str, Arrived]
+    ) -> Loaded:
         total = Loaded(0, 0, 0)
         self._writer.begin()
         try:
-            for space in sorted({unit.record.space for unit in units + [fault.unit for fault in faults]}):
+            for space in sorted(spaces):
                 loaded = self._load_space(
                     space,
                     [unit for unit in units if unit.record.space == space],
                     [fault for fault in faults if fault.unit.record.space == space],
+                    spaces[space],
                 )
                 total = Loaded(*(a + b for a, b in zip(total, loaded, strict=True)))
             self._writer.executemany(
-                "INSERT OR REPLACE INTO novamesh.positions VALUES (?, ?, ?)",
+                'INSERT OR REPLACE INTO novamesh.positions (segment, "offset", sequence) VALUES (?, ?, ?)',
                 [(name, *position) for name, position in positions.items()],
             )
+            counters = read_counters(self._writer)  # now: nothing may fail once it is committed
             self._writer.commit()
         except BaseException:
             self._roll_back()
             raise
+        self.counters = counters
         for budget in list(self._budgets.values()):
             budget.commit()
         return total
@@ -206,25 +251,31 @@ class Database:
         except duckdb.Error as error:
             log.debug("nothing to roll back", extra={"cause": str(error)})
 
-    def _load_space(self, space: str, units: list[Unit], faults: list[Fault]) -> Loaded:
+    def _load_space(self, space: str, units: list[Unit], faults: list[Fault], sent: Arrived) -> Loaded:
         schema = schema_for(space)
-        sent = sum(unit.size for unit in units)
-        units = self._seen.drop_batches(schema, units)
-        stored = self._insert(space, schema, units) if units else 0
+        kept = self._seen.drop_batches(schema, units)
+        repeated = sum(unit.size for unit in units) - sum(unit.size for unit in kept)
+        stored, dropped = self._insert(space, schema, kept) if kept else (0, 0)
         quarantined = sum(fault.unit.size for fault in faults)
         self._quarantine(schema, faults)
-        loaded = Loaded(stored, sent - stored, quarantined)
+        loaded = Loaded(stored, repeated + dropped, quarantined)
+        if sum(loaded) != sent.received:
+            # Not to be committed: the segments would be deleted.
+            raise Mismatch(f"{sent.received} events of {space} were to be loaded, {sum(loaded)} were")
         self._writer.execute(
-            "INSERT INTO novamesh.counters VALUES (?, ?, ?, ?) ON CONFLICT (space) DO UPDATE SET"
+            "INSERT INTO novamesh.counters (space, stored, duplicates, quarantined, received, recovered)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (space) DO UPDATE SET"
             " stored = stored + excluded.stored, duplicates = duplicates + excluded.duplicates,"
-            " quarantined = quarantined + excluded.quarantined",
-            [space, *loaded],
+            " quarantined = quarantined + excluded.quarantined, received = received + excluded.received,"
+            " recovered = recovered + excluded.recovered",
+            [space, *loaded, *sent],
         )
         return loaded
 
-    def _insert(self, space: str, schema: str, units: list[Unit]) -> int:
+    def _insert(self, space: str, schema: str, units: list[Unit]) -> tuple[int, int]:
+        """Returns how many events were stored, and how many dropped because their ids were seen."""
         self._stage(units)
-        self._seen.drop_events(schema)
+        dropped = self._seen.drop_events(schema)
         budget = self._budgets[space]
         plain = plain_condition(self._writer, "staged", budget)
         if changed := budget.changed:
@@ -251,21 +302,24 @@ class Database:
                 f'INSERT INTO "{schema}".{table} SELECT {columns} FROM staged WHERE {where}', parameters
             ).fetchone()
             stored += int(row[0]) if row else 0
-        return stored
+        return stored, dropped
 
     def _stage(self, units: list[Unit]) -> None:
         records = [unit.record for unit in units]
-        self._writer.execute(
+        row = self._writer.execute(
             _STAGE,
             [
                 [record.batch for record in records],
                 [record.named for record in records],
                 [record.at for record in records],
                 [unit.first for unit in units],
-                [unit.last for unit in units],
+                [unit.bound for unit in units],
                 [unit.events for unit in units],
             ],
-        )
+        ).fetchone()
+        expected, found = sum(unit.size for unit in units), int(row[0]) if row else 0
+        if found != expected:
+            raise Miscounted(f"the record does not hold as many events as it says: {found} instead of {expected}")
 
     def _quarantine(self, schema: str, faults: list[Fault]) -> None:
         now = datetime.now(UTC).replace(tzinfo=None)

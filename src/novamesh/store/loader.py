@@ -5,9 +5,11 @@ positions behind them, and deletes the segments that are finished. If the proces
 in a step, the positions say where to go on.
 """
 
+import contextlib
 import logging
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +17,7 @@ from typing import NamedTuple
 import duckdb
 
 from novamesh.event.record import RecordError, decode
+from novamesh.spool import tally
 from novamesh.spool.reader import Position, SegmentReader
 from novamesh.spool.repair import QUARANTINE, SpoolDamage, set_aside
 from novamesh.spool.segment import list_segments, remove
@@ -33,6 +36,8 @@ PRUNE_INTERVAL_S = 300
 # No event takes longer from its time of receipt until it can be read from the spool.
 PRUNE_MARGIN = timedelta(hours=1)
 RETRY_S = 1.0
+# How long a load waits for a recount before it leaves finished segments to the next one.
+DELETE_WAIT_S = 0.05
 
 
 class Progress(NamedTuple):
@@ -54,10 +59,14 @@ class Round(NamedTuple):
 class Loader:
     """Loads one node's spool. ``run`` is for a thread of its own; ``step`` is one round."""
 
-    def __init__(self, database: Database, spool: Path, node_id: bytes) -> None:
+    def __init__(self, database: Database, spool: Path, node_id: bytes, ledger: Path) -> None:
         self._database = database
         self._spool = spool
         self._node_id = node_id
+        self._ledger = ledger
+        self._counted: dict[str, int] = {}  # up to where the writers of segments that are gone have counted
+        self._deleting = threading.Lock()
+        self._recovered: dict[str, int] = {}  # events that are still to be noted as such
         self._positions = database.positions()
         self._forget_deleted()
         self._readers: dict[Path, SegmentReader] = {}
@@ -102,6 +111,9 @@ class Loader:
         A segment that the disk does not give keeps only itself from being loaded.
         """
         known_unreadable, self._unreadable = self._unreadable, {}
+        if recovered := self._recovered:
+            self._database.add_recovered(recovered)
+            self._recovered = {}
         try:
             found = self._gather_all()
             ages = [unit.record.at for unit in found.units]
@@ -138,6 +150,16 @@ class Loader:
     def damaged(self) -> int:
         """Segments in quarantine."""
         return len(self._quarantined())
+
+    @contextlib.contextmanager
+    def segments_kept(self) -> Iterator[None]:
+        """No segment is deleted while the block runs. For another thread."""
+        with self._deleting:
+            yield
+
+    def recover(self, events: dict[str, int]) -> None:
+        """Note, with the next step, events that nobody had counted as accepted. For another thread, and once."""
+        self._recovered = events
 
     def close(self) -> None:
         """Close all segments."""
@@ -189,15 +211,23 @@ class Loader:
             frames = reader.read(max_bytes)
         except SpoolDamage as damage:
             return units, position, damage
+        counted = None if reader.live else self._counted_in(reader.path.name)
         for frame in frames:
             try:
                 record, events = decode(frame.payload)
-                units.append(Unit(record, events.decode(), 0, record.n - 1))
+                known = counted is None or frame.end <= counted
+                units.append(Unit(record, events.decode(), 0, record.n - 1, known))
             except (RecordError, UnicodeDecodeError) as error:
                 # Its checksum is right, so it was written like this: by a newer version, or wrongly.
                 return units, position, SpoolDamage(reader.path, position.offset, str(error))
             position = Position(frame.end, frame.sequence)
         return units, reader.position, None
+
+    def _counted_in(self, segment: str) -> int:
+        """Up to which offset the writer of a segment, which is gone, has counted its events. Raises OSError."""
+        if segment not in self._counted:
+            self._counted[segment] = tally.read(self._ledger).segments.get(segment, 0)
+        return self._counted[segment]
 
     def _rewind(self) -> None:
         """Nothing of this round was stored: read it again, from the positions that are."""
@@ -208,23 +238,32 @@ class Loader:
 
     def _delete_finished(self) -> bool:
         finished = [reader for reader in self._readers.values() if reader.finished]
-        if not finished:
+        if not finished or not self._deleting.acquire(timeout=DELETE_WAIT_S):
             return False
-        self._database.sync_directory()
-        for reader in finished:
-            del self._readers[reader.path]
-            reader.close()
-            remove(reader.path)
-            self._positions.pop(reader.path.name, None)
-        self._database.forget_positions([reader.path.name for reader in finished])
+        try:
+            self._database.sync_directory()
+            names = [reader.path.name for reader in finished]
+            self._database.finish_positions(names)
+            for reader in finished:
+                del self._readers[reader.path]
+                reader.close()
+                remove(reader.path)
+                self._positions.pop(reader.path.name, None)
+                self._counted.pop(reader.path.name, None)
+            self._database.forget_positions(names)
+        finally:
+            self._deleting.release()
         return True
 
     def _forget_deleted(self) -> None:
-        """Drop the positions of segments that the process before this one deleted."""
+        """Drop the positions of segments that the process before this one deleted.
+
+        Not those of segments that somebody else took away: put back, they are not to be loaded from their start again.
+        """
         kept = {path.name for path in [*list_segments(self._spool), *self._quarantined()]}
-        if gone := self._positions.keys() - kept:
+        if gone := self._database.finished_positions() - kept:
             self._database.forget_positions(gone)
-            self._positions = {name: position for name, position in self._positions.items() if name in kept}
+            self._positions = {name: position for name, position in self._positions.items() if name not in gone}
 
     def _quarantined(self) -> list[Path]:
         directory = self._spool / QUARANTINE

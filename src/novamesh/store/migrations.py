@@ -14,6 +14,16 @@ MIGRATIONS = (
     """,
     # NULL: of paths that are older than this migration it is not known.
     "ALTER TABLE novamesh.paths ADD COLUMN types VARCHAR",
+    # The ledger. What was received before is what became of it, and nobody has counted it as accepted: it is recovered.
+    """
+    ALTER TABLE novamesh.counters ADD COLUMN received BIGINT DEFAULT 0;
+    ALTER TABLE novamesh.counters ADD COLUMN recovered BIGINT DEFAULT 0;
+    ALTER TABLE novamesh.counters ADD COLUMN erased BIGINT DEFAULT 0;
+    ALTER TABLE novamesh.counters ADD COLUMN expired BIGINT DEFAULT 0;
+    UPDATE novamesh.counters SET received = stored + duplicates + quarantined,
+        recovered = stored + duplicates + quarantined;
+    ALTER TABLE novamesh.positions ADD COLUMN finished BOOLEAN DEFAULT false;
+    """,
 )
 
 # What each space (a project's live or test events) has in a schema of its own.

@@ -19,11 +19,13 @@ from novamesh.config import Config
 from novamesh.datadir import DataDirectory
 from novamesh.errors import StartError
 from novamesh.logs import configure
+from novamesh.store.audit import Auditor
 from novamesh.store.contract import EXIT_REFUSED, SOCKET_NAME, StoreStatus
 from novamesh.store.duckdb import Database
 from novamesh.store.loader import Loader
 from novamesh.store.memory import bound
 from novamesh.store.queries import Limits, QueryServer
+from novamesh.store.recount import Files
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,9 @@ class StoreProcess:
         directory = DataDirectory(config.data_path)
         self._stopping = threading.Event()
         self._database = Database(config)
-        self._loader = Loader(self._database, directory.spool, directory.node_id())
+        files = Files(directory.spool, directory.node_id(), directory.ledger)
+        self._loader = Loader(self._database, *files)
+        self._auditor = Auditor(self._database, self._loader, files)
         self._queries = QueryServer(
             self._database,
             directory.run / SOCKET_NAME,
@@ -49,6 +53,7 @@ class StoreProcess:
                 exports=config.export_max_concurrent,
                 result_bytes=config.query_result_limit_bytes,
             ),
+            self._auditor.recount,
         )
 
     def run(self) -> None:
@@ -56,6 +61,7 @@ class StoreProcess:
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
         threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
+        threading.Thread(target=self._auditor.run, args=(self._stopping,), name="auditor", daemon=True).start()
         self._queries.start()
         log.info("store is ready")
         try:
@@ -80,6 +86,8 @@ class StoreProcess:
             duplicates=loaded.duplicates,
             quarantined=loaded.quarantined,
             loader_error=self._loader.error,
+            spaces=self._database.counters,
+            gaps=self._auditor.gaps,
         )
 
 

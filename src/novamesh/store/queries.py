@@ -24,6 +24,8 @@ from novamesh.store.contract import (
     ExtentRequest,
     OtherSqlNeeded,
     QueryRequest,
+    RecountAnswer,
+    RecountRequest,
     Request,
     StatusRequest,
     StoreStatus,
@@ -129,10 +131,12 @@ class QueryServer:
         path: Path,
         status: Callable[[], StoreStatus],
         limits: Limits,
+        recount: Callable[[], RecountAnswer],
     ) -> None:
         self._database = database
         self._status = status
         self._limits = limits
+        self._recount = recount
         self._slots = threading.BoundedSemaphore(limits.concurrent)
         self._export_slots = threading.BoundedSemaphore(limits.exports)
         self._watchdog = Watchdog()
@@ -195,9 +199,13 @@ class QueryServer:
                 log.exception("a request to the store failed")
                 client.sendall(error_message(InternalError("The query failed inside the node; its log says why.")))
 
-    def _told(self, request: StatusRequest | ExtentRequest | TypesRequest) -> StoreStatus | ExtentAnswer | TypesAnswer:
+    def _told(
+        self, request: StatusRequest | ExtentRequest | TypesRequest | RecountRequest
+    ) -> StoreStatus | ExtentAnswer | TypesAnswer | RecountAnswer:
         if isinstance(request, StatusRequest):
             return self._status()
+        if isinstance(request, RecountRequest):
+            return self._recount()
         if isinstance(request, TypesRequest):
             return TypesAnswer(*self._database.path_types(request.space))
         self._database.ensure_space(request.space)
