@@ -60,11 +60,11 @@ class Node:
         clear_leftovers(self.directory.spool)
         try:
             tally.fold(self.directory.ledger, self.directory.spool)
+            self.directory.describe(self.config)
         except OSError as error:
-            # They count all the same, and are folded at another start.
+            # A full disk, perhaps. The counts hold without it, and are folded at another start.
             log.error("the counts of the last run cannot be folded", extra={"cause": str(error)})
         metrics.reset(self.directory.run)
-        self.directory.describe(self.config)
         keys = KeyStore(self.directory.keys)
         try:
             return keys.create("default", name="first key") if new else None

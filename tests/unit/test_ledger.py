@@ -34,7 +34,7 @@ def test_gaps_are_taken_from_where_the_events_were_said_to_be() -> None:
     entry = ledger({"a": 20}, status({"a": Counters(12, 8, 2, 2)}, {"a": gaps}))["a"]
     assert entry == Entry(20, 6, 2, 1, waiting=1, damaged=4, missing=6)
     assert problem({"a": gaps}) == (
-        "accepted events of a are missing: run novamesh verify, which says how many and what to do"
+        "the ledger of a does not add up: run novamesh verify, which says by how much and what to do"
     )
     assert problem({"a": Gaps(damaged=4)}) is None, "that is the spool's problem, and named there"
 

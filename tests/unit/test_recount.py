@@ -164,6 +164,7 @@ def test_a_segment_that_was_taken_away_half_loaded_and_put_back(store: Store, tm
     store.database.load(*first_frame(store))
     store.die()
     segment.rename(tmp_path / "away")
+    tally.fold(store.files.ledger, store.spool)
     store.start()
     store.load()
     assert (store.names(), gaps(store)) == (["a"], Gaps(spool=1))

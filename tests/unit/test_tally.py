@@ -159,11 +159,18 @@ def test_runs_are_folded_into_one_base(at: Directories) -> None:
         fold(at.ledger, at.spool)
         assert at.files() == []
     assert read(at.ledger) == Counted({"default": 15, "other": 3}, {"1.seg": 8})
-    (at.spool / "1.seg").unlink()
-    run(at, default=1)
-    (at.spool / "1.seg").unlink()
-    fold(at.ledger, at.spool)
-    assert read(at.ledger) == Counted({"default": 16, "other": 3}, {})
+
+
+def test_of_segments_that_are_gone_the_newest_are_remembered(at: Directories, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tally, "GONE_SEGMENTS", 2)
+    for name in ("1.seg", "2.seg", "3.seg", "4.seg"):
+        worker = at.worker()
+        worker.add(at.segment(name), 8, [("default", 1)])
+        at.end()
+        if name != "1.seg":
+            (at.spool / name).unlink()
+        fold(at.ledger, at.spool)
+    assert read(at.ledger) == Counted({"default": 4}, {"1.seg": 8, "3.seg": 8, "4.seg": 8})
 
 
 def test_a_tally_that_is_folded_but_not_yet_deleted_counts_once(

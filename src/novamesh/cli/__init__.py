@@ -7,6 +7,8 @@ import click
 from novamesh import __version__
 from novamesh.cli.keys import keys
 from novamesh.cli.serve import serve
+from novamesh.cli.status import status
+from novamesh.cli.verify import verify
 from novamesh.errors import NovameshError
 
 
@@ -18,6 +20,8 @@ def cli() -> None:
 
 cli.add_command(serve)
 cli.add_command(keys)
+cli.add_command(status)
+cli.add_command(verify)
 
 
 def main() -> None:

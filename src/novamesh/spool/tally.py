@@ -45,6 +45,8 @@ BASE_NAME = "base.json"
 HALF_BYTES = 4096
 # A reader that meets both halves in the middle of a change looks again.
 READ_ATTEMPTS = 100
+# Of segments that are gone so many are remembered in the base.
+GONE_SEGMENTS = 1000
 
 _HEADER = struct.Struct("<IIQ")
 _CHECKED = struct.Struct("<IQ")
@@ -185,7 +187,10 @@ def fold(directory: Path, spool: Path) -> None:
     if not kept:
         return
     counted = _together(before, kept)
-    base = Base(_existing(counted.segments, spool), counted.counts, [path.name for path in kept])
+    # Most of those that are gone are loaded. One that was taken away and is put back must not be counted again.
+    newest = dict(sorted(counted.segments.items())[-GONE_SEGMENTS:])
+    segments = newest | _existing(counted.segments, spool)
+    base = Base(segments, counted.counts, [path.name for path in kept])
     draft = directory / (BASE_NAME + ".new")
     with draft.open("wb") as file:
         file.write(msgspec.json.encode(base))

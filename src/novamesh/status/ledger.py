@@ -78,4 +78,4 @@ def problem(gaps: Mapping[str, Gaps]) -> str | None:
     wrong = [space for space, gap in gaps.items() if gap.spool or gap.load or gap.rows or gap.quarantine]
     if not wrong:
         return None
-    return f"accepted events of {', '.join(wrong)} are missing: run {COMMAND}, which says how many and what to do"
+    return f"the ledger of {', '.join(wrong)} does not add up: run {COMMAND}, which says by how much and what to do"
