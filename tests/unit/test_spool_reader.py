@@ -198,10 +198,11 @@ def test_a_writer_that_is_killed_leaves_a_segment_that_can_be_read(tmp_path: Pat
     """The lock goes with the process, whatever it was doing."""
     code = (
         "import sys, os; from pathlib import Path\n"
-        "from novamesh.spool.segment import OpenSegment, write_all\n"
+        "from novamesh.spool.files import SYSTEM, write_all\n"
+        "from novamesh.spool.segment import OpenSegment\n"
         "from novamesh.spool.frame import encode_frame\n"
         f"s = OpenSegment(Path(sys.argv[1]), {NODE!r})\n"
-        "write_all(s.descriptor, encode_frame(1, b'\\x01one') + encode_frame(2, b'\\x01two')[:1])\n"
+        "write_all(SYSTEM, s.descriptor, encode_frame(1, b'\\x01one') + encode_frame(2, b'\\x01two')[:1])\n"
         "print(flush=True); sys.stdin.read()\n"
     )
     process = subprocess.Popen(

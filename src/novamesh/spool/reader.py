@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from novamesh.spool.files import SYSTEM, Files
 from novamesh.spool.frame import (
     KIND_END,
     SEGMENT_HEADER_SIZE,
@@ -32,10 +33,11 @@ class SegmentReader:
     bytes at the position are damaged, OSError when the file cannot be read.
     """
 
-    def __init__(self, path: Path, node_id: bytes, position: Position) -> None:
+    def __init__(self, path: Path, node_id: bytes, position: Position, files: Files = SYSTEM) -> None:
         self.path = path
         self.finished = False
-        self._descriptor = os.open(path, os.O_RDONLY)
+        self._files = files
+        self._descriptor = files.open(path, os.O_RDONLY)
         try:
             self._check_header(node_id)
         except BaseException:
@@ -44,11 +46,11 @@ class SegmentReader:
         self.position = position if position.offset else Position(SEGMENT_HEADER_SIZE, 0)
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        self._files.close(self._descriptor)
 
     def _check_header(self, node_id: bytes) -> None:
         try:
-            header = decode_segment_header(os.pread(self._descriptor, SEGMENT_HEADER_SIZE, 0))
+            header = decode_segment_header(self._files.pread(self._descriptor, SEGMENT_HEADER_SIZE, 0))
         except FrameError as error:
             raise SpoolDamage(self.path, 0, str(error)) from None
         if header.node_id != node_id:
@@ -61,7 +63,7 @@ class SegmentReader:
         """
         # In this order: a segment that has no writer any more does not grow.
         live = has_writer(self.path)
-        end = read_mark(self.path) if live else os.fstat(self._descriptor).st_size
+        end = read_mark(self.path) if live else self._files.fstat(self._descriptor).st_size
         frames: list[Frame] = []
         while self.position.offset < end and max_bytes > 0 and not self.finished:
             before = self.position.offset
@@ -80,7 +82,7 @@ class SegmentReader:
 
     def _read_chunk(self, size: int, end: int, live: bool) -> list[Frame]:
         while True:
-            data = os.pread(self._descriptor, min(size, end - self.position.offset), self.position.offset)
+            data = self._files.pread(self._descriptor, min(size, end - self.position.offset), self.position.offset)
             frames = self._decode(data, end, live)
             if frames or self.finished or self.position.offset + len(data) >= end:
                 return frames
@@ -119,5 +121,5 @@ class SegmentReader:
         if live:
             # Before the mark everything is synced and whole, or the disk does not keep its word.
             raise SpoolDamage(self.path, offset, cause)
-        cut_torn_tail(self.path, offset, cause)
+        cut_torn_tail(self.path, offset, cause, self._files)
         self.finished = True

@@ -5,9 +5,9 @@ import fcntl
 import mmap
 import os
 import struct
-import time
 from pathlib import Path
 
+from novamesh.spool.files import SYSTEM, Files, write_all
 from novamesh.spool.frame import SEGMENT_HEADER_SIZE, SegmentHeader, encode_segment_header
 
 SUFFIX = ".seg"
@@ -15,15 +15,6 @@ MARK_SUFFIX = ".mark"
 TORN_SUFFIX = ".torn"
 TEMPORARY_SUFFIX = ".tmp"
 _MARK = struct.Struct("<Q")
-
-
-def sync_directory(directory: Path) -> None:
-    """Make creations, renames and deletions in ``directory`` durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def list_segments(directory: Path) -> list[Path]:
@@ -65,36 +56,37 @@ def clear_leftovers(directory: Path) -> None:
             path.unlink()
 
 
-def remove(segment: Path) -> None:
-    """Delete a segment and its mark, durably."""
-    mark_path(segment).unlink(missing_ok=True)
-    segment.unlink(missing_ok=True)
-    sync_directory(segment.parent)
+def remove(segment: Path, files: Files = SYSTEM) -> None:
+    """Delete a segment and its mark, durably. Raises OSError."""
+    files.unlink(mark_path(segment))
+    files.unlink(segment)
+    files.sync_directory(segment.parent)
 
 
 class OpenSegment:
     """A new segment, open for its one writer. Raises OSError from every step of its making."""
 
-    def __init__(self, directory: Path, node_id: bytes) -> None:
-        created_us = time.time_ns() // 1000
+    def __init__(self, directory: Path, node_id: bytes, files: Files = SYSTEM) -> None:
+        created_us = files.now_us()
         self.path = directory / f"{created_us:016d}-{os.getpid()}{SUFFIX}"
         self.offset = SEGMENT_HEADER_SIZE
         self.sequence = 0
+        self._files = files
         temporary = self.path.with_suffix(TEMPORARY_SUFFIX)
-        self.descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        self.descriptor = files.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         try:
             # The lock comes before the name: a reader must never see a new segment without a writer.
             fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-            write_all(self.descriptor, [encode_segment_header(SegmentHeader(created_us, node_id))])
-            os.fsync(self.descriptor)
-            self._mark = _create_mark(mark_path(self.path))
-            temporary.rename(self.path)
-            sync_directory(directory)
+            write_all(files, self.descriptor, [encode_segment_header(SegmentHeader(created_us, node_id))])
+            files.fsync(self.descriptor)
+            self._mark = _create_mark(mark_path(self.path), files)
+            files.rename(temporary, self.path)
+            files.sync_directory(directory)
         except BaseException:
             os.close(self.descriptor)
-            for leftover in (temporary, mark_path(self.path)):
+            for leftover in (temporary, mark_path(self.path), self.path):
                 with contextlib.suppress(OSError):
-                    leftover.unlink(missing_ok=True)
+                    files.unlink(leftover)
             raise
         self.mark(self.offset)
 
@@ -106,34 +98,24 @@ class OpenSegment:
 
     def cut_back(self) -> None:
         """Take off what is behind the last good sync, for good. Raises OSError."""
-        os.ftruncate(self.descriptor, self.offset)
-        os.fsync(self.descriptor)
+        self._files.ftruncate(self.descriptor, self.offset)
+        self._files.fsync(self.descriptor)
 
     def close(self) -> None:
         """Give up the lock. The mark is of no use from here on."""
         self._mark.close()
         # What cannot be removed (the file system may be read-only by now) does no harm.
         with contextlib.suppress(OSError):
-            mark_path(self.path).unlink(missing_ok=True)
+            self._files.unlink(mark_path(self.path))
         with contextlib.suppress(OSError):
-            os.close(self.descriptor)
+            self._files.close(self.descriptor)
 
 
-def _create_mark(path: Path) -> mmap.mmap:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+def _create_mark(path: Path, files: Files) -> mmap.mmap:
+    descriptor = files.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         # Written, not only made long: storing into a hole on a full disk kills the process (SIGBUS).
-        os.pwrite(descriptor, _MARK.pack(0), 0)
+        write_all(files, descriptor, [_MARK.pack(0)])
         return mmap.mmap(descriptor, _MARK.size)
     finally:
-        os.close(descriptor)
-
-
-def write_all(descriptor: int, buffers: list[bytes]) -> None:
-    """``writev`` of everything: a short write goes on where it stopped. Raises OSError."""
-    written = os.writev(descriptor, buffers)
-    if written == sum(map(len, buffers)):
-        return
-    rest = memoryview(b"".join(buffers))[written:]
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+        files.close(descriptor)

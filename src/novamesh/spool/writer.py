@@ -6,13 +6,13 @@ import errno
 import logging
 import os
 import threading
-import time
 from collections import deque
 from pathlib import Path
 
 from novamesh.errors import RequestError, SpoolFull, SpoolUnavailable
+from novamesh.spool.files import SYSTEM, Files, write_all
 from novamesh.spool.frame import KIND_END, encode_frame, frame_size
-from novamesh.spool.segment import OpenSegment, write_all
+from novamesh.spool.segment import OpenSegment
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,9 @@ def spool_size(directory: Path) -> int:
 class Limits:
     """When the spool must say no: too large, or the disk too full. Sizes are in bytes."""
 
-    def __init__(self, directory: Path, spool_bytes: int, reserve_bytes: int) -> None:
+    def __init__(self, directory: Path, spool_bytes: int, reserve_bytes: int, files: Files = SYSTEM) -> None:
         self._directory = directory
+        self._files = files
         self._spool_bytes = spool_bytes
         self._reserve_bytes = reserve_bytes
         self._checked_at = float("-inf")
@@ -49,7 +50,7 @@ class Limits:
 
     def reason(self) -> str | None:
         """Why nothing may be added now, or None. Looks at the disk twice a second at most."""
-        now = time.monotonic()
+        now = self._files.monotonic()
         if now - self._checked_at >= CHECK_INTERVAL_S:
             self._checked_at = now
             self._reason = self._measure()
@@ -57,7 +58,7 @@ class Limits:
 
     def _measure(self) -> str | None:
         try:
-            disk = os.statvfs(self._directory)
+            disk = self._files.statvfs(self._directory)
             size = spool_size(self._directory)
         except OSError as cause:
             log.error("the spool cannot be measured", extra={"cause": str(cause)})
@@ -83,7 +84,9 @@ class SpoolWriter:
         segment_bytes: int,
         limits: Limits,
         loop: asyncio.AbstractEventLoop,
+        files: Files = SYSTEM,
     ) -> None:
+        self._files = files
         self._directory = directory
         self._node_id = node_id
         self._segment_bytes = segment_bytes
@@ -94,7 +97,7 @@ class SpoolWriter:
         self._wake = threading.Event()
         self._stopping = False
         self._failure: str | None = None
-        self._segment: OpenSegment | None = OpenSegment(directory, node_id)
+        self._segment: OpenSegment | None = OpenSegment(directory, node_id, files)
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
         self._thread.start()
 
@@ -166,15 +169,15 @@ class SpoolWriter:
     def _write(self, payloads: list[bytes]) -> None:
         segment = self._segment
         if segment is None:
-            segment = self._segment = OpenSegment(self._directory, self._node_id)
+            segment = self._segment = OpenSegment(self._directory, self._node_id, self._files)
         buffers: list[bytes] = []
         end = segment.offset
         for payload in payloads:
             segment.sequence += 1
             buffers += encode_frame(segment.sequence, payload)
             end += frame_size(len(payload))
-        write_all(segment.descriptor, buffers)
-        os.fdatasync(segment.descriptor)
+        write_all(self._files, segment.descriptor, buffers)
+        self._files.fdatasync(segment.descriptor)
         segment.mark(end)
         if end >= self._segment_bytes:
             self._rotate()
@@ -192,8 +195,8 @@ class SpoolWriter:
         if segment is None:
             return
         try:
-            write_all(segment.descriptor, encode_frame(segment.sequence + 1, KIND_END))
-            os.fdatasync(segment.descriptor)
+            write_all(self._files, segment.descriptor, encode_frame(segment.sequence + 1, KIND_END))
+            self._files.fdatasync(segment.descriptor)
             segment.mark(segment.offset + frame_size(len(KIND_END)))
         except OSError:
             segment.cut_back()

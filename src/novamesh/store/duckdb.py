@@ -14,7 +14,6 @@ import duckdb
 
 from novamesh.config import Config
 from novamesh.spool.reader import Position
-from novamesh.spool.segment import sync_directory
 from novamesh.store.contract import schema_for
 from novamesh.store.dedup import Seen
 from novamesh.store.migrations import SPACE, migrate
@@ -55,7 +54,7 @@ class Database:
     """The database file and everything that is done to it. Raises ``duckdb.Error``."""
 
     def __init__(self, config: Config) -> None:
-        self._directory = directory = config.data_path / "store"
+        self.directory = directory = config.data_path / "store"
         scratch = directory / "tmp"
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._max_paths = config.max_shredded_paths
@@ -131,10 +130,6 @@ class Database:
     def forget_positions(self, segments: Iterable[str]) -> None:
         """The segments are deleted: their positions are of no use."""
         self._writer.execute("DELETE FROM novamesh.positions WHERE list_contains(?::VARCHAR[], segment)", [[*segments]])
-
-    def sync_directory(self) -> None:
-        """Make the files themselves durable: the database syncs only what is in them."""
-        sync_directory(self._directory)
 
     def totals(self) -> Loaded:
         """Events loaded since the database was made."""

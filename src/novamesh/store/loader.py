@@ -7,19 +7,19 @@ in a step, the positions say where to go on.
 
 import logging
 import threading
-import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
 
 from novamesh.event.record import RecordError, decode
+from novamesh.spool.files import SYSTEM, Files
 from novamesh.spool.reader import Position, SegmentReader
 from novamesh.spool.repair import QUARANTINE, SpoolDamage, set_aside
 from novamesh.spool.segment import list_segments, remove
 from novamesh.store.duckdb import Database
-from novamesh.store.units import Loaded, Unit
+from novamesh.store.units import Loaded, Unit, time_of
 
 log = logging.getLogger(__name__)
 
@@ -54,14 +54,15 @@ class Round(NamedTuple):
 class Loader:
     """Loads one node's spool. ``run`` is for a thread of its own; ``step`` is one round."""
 
-    def __init__(self, database: Database, spool: Path, node_id: bytes) -> None:
+    def __init__(self, database: Database, spool: Path, node_id: bytes, files: Files = SYSTEM) -> None:
+        self._files = files
         self._database = database
         self._spool = spool
         self._node_id = node_id
         self._positions = database.positions()
         self._forget_deleted()
         self._readers: dict[Path, SegmentReader] = {}
-        self._pruned_at = time.monotonic()
+        self._pruned_at = files.monotonic()
         self._behind_since: float | None = None
         self._failures = 0
         self._unreadable: dict[Path, str] = {}
@@ -115,7 +116,7 @@ class Loader:
         # Only now: what lies before the damage must be stored before the segment is out of reach.
         for damage in found.damages:
             self._readers.pop(damage.segment).close()
-            set_aside(damage)
+            set_aside(damage, self._files)
         deleted = self._delete_finished()
         for path in self._unreadable.keys() - known_unreadable:
             log.error("segment cannot be read", extra={"file": path.name, "cause": self._unreadable[path]})
@@ -153,9 +154,9 @@ class Loader:
                 continue
             try:
                 position = self._positions.get(path.name, Position())
-                self._readers[path] = SegmentReader(path, self._node_id, position)
+                self._readers[path] = SegmentReader(path, self._node_id, position, self._files)
             except SpoolDamage as damage:
-                set_aside(damage)
+                set_aside(damage, self._files)
             except OSError as error:
                 self._unreadable[path] = str(error)
         return len(segments) <= OPEN_SEGMENTS
@@ -210,11 +211,12 @@ class Loader:
         finished = [reader for reader in self._readers.values() if reader.finished]
         if not finished:
             return False
-        self._database.sync_directory()
+        # The files themselves: the database syncs only what is in them.
+        self._files.sync_directory(self._database.directory)
         for reader in finished:
             del self._readers[reader.path]
             reader.close()
-            remove(reader.path)
+            remove(reader.path, self._files)
             self._positions.pop(reader.path.name, None)
         self._database.forget_positions([reader.path.name for reader in finished])
         return True
@@ -231,6 +233,6 @@ class Loader:
         return list_segments(directory) if directory.exists() else []
 
     def _prune(self) -> None:
-        if time.monotonic() - self._pruned_at >= PRUNE_INTERVAL_S:
-            self._pruned_at = time.monotonic()
-            self._database.prune_seen(datetime.now(UTC).replace(tzinfo=None) - PRUNE_MARGIN)
+        if self._files.monotonic() - self._pruned_at >= PRUNE_INTERVAL_S:
+            self._pruned_at = self._files.monotonic()
+            self._database.prune_seen(time_of(self._files.now_us()) - PRUNE_MARGIN)
