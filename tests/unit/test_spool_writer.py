@@ -13,11 +13,13 @@ import pytest
 
 from novamesh.errors import SpoolFull, SpoolUnavailable
 from novamesh.spool import writer as writers
-from novamesh.spool.frame import KIND_END, SEGMENT_HEADER_SIZE, encode_frame
+from novamesh.spool.frame import KIND_END, SEGMENT_HEADER_SIZE, encode_frame, frame_size
 from novamesh.spool.segment import has_writer, list_segments, mark_path, read_mark
 from novamesh.spool.writer import Limits, SpoolWriter, spool_size
 from tests.faults.files import FaultyFiles
 from tests.unit.spool_files import NODE, SEGMENT_BYTES, read_all, record, with_writer, write
+
+END_SIZE = frame_size(len(KIND_END))
 
 
 def test_payloads_come_back_in_order(tmp_path: Path) -> None:
@@ -65,7 +67,8 @@ def test_rotation(tmp_path: Path) -> None:
     write(tmp_path, payloads, segment_bytes=1000)
     assert len(list_segments(tmp_path)) > 5
     assert read_all(tmp_path) == payloads
-    assert not list(tmp_path.glob("*.mark"))
+    for segment in list_segments(tmp_path):
+        assert read_mark(segment) == segment.stat().st_size - END_SIZE, "it says what was acknowledged"
 
 
 def test_a_live_segment_is_locked_and_a_stopped_one_is_not(tmp_path: Path) -> None:
@@ -318,7 +321,7 @@ def test_a_mark_that_does_not_fit_is_an_error_and_leaves_nothing(tmp_path: Path)
         files.fail("writev", errno.ENOSPC, skip=1)  # the header fits, the mark does not
         with pytest.raises(SpoolFull):
             await writer.append(record("refused 2"))
-        assert list_all(tmp_path) == [writers_segment.path]
+        assert set(list_all(tmp_path)) == {writers_segment.path, mark_path(writers_segment.path)}
         await writer.append(record("after"))
 
     with_writer(tmp_path, use, files=files)

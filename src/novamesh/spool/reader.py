@@ -36,6 +36,7 @@ class SegmentReader:
     def __init__(self, path: Path, node_id: bytes, position: Position, files: Files = SYSTEM) -> None:
         self.path = path
         self.finished = False
+        self._synced = 0
         self._files = files
         self._descriptor = files.open(path, os.O_RDONLY)
         try:
@@ -63,7 +64,8 @@ class SegmentReader:
         """
         # In this order: a segment that has no writer any more does not grow.
         live = has_writer(self.path)
-        end = read_mark(self.path) if live else self._files.fstat(self._descriptor).st_size
+        self._synced = read_mark(self.path)
+        end = self._synced if live else self._files.fstat(self._descriptor).st_size
         frames: list[Frame] = []
         while self.position.offset < end and max_bytes > 0 and not self.finished:
             before = self.position.offset
@@ -76,9 +78,16 @@ class SegmentReader:
             if self.position.offset == before:
                 break
             max_bytes -= self.position.offset - before
-        if not live and self.position.offset >= end:
-            self.finished = True
+        if not live and self.position.offset >= end and not self.finished:
+            self._end_of_file(frames, end)
         return frames
+
+    def _end_of_file(self, frames: list[Frame], end: int) -> None:
+        must_be = max(self._synced, self.position.offset)
+        if end >= must_be:
+            self.finished = True
+        elif not frames:
+            raise SpoolDamage(self.path, end, f"the file ends here, but was synced up to offset {must_be}")
 
     def _read_chunk(self, size: int, end: int, live: bool) -> list[Frame]:
         while True:
@@ -118,7 +127,7 @@ class SegmentReader:
         self.position = Position(offset, self.position.sequence + 1)
 
     def _not_a_frame(self, offset: int, cause: str, live: bool) -> None:
-        if live:
+        if live or offset < self._synced:
             # Before the mark everything is synced and whole, or the disk does not keep its word.
             raise SpoolDamage(self.path, offset, cause)
         cut_torn_tail(self.path, offset, cause, self._files)

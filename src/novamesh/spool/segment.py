@@ -1,6 +1,7 @@
 """Segment files: their names, how one is made durable, how one tells whether it has a writer."""
 
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -14,6 +15,7 @@ SUFFIX = ".seg"
 MARK_SUFFIX = ".mark"
 TORN_SUFFIX = ".torn"
 TEMPORARY_SUFFIX = ".tmp"
+CLOSE_SUFFIX = ".close"
 _MARK = struct.Struct("<Q")
 
 
@@ -40,7 +42,7 @@ def has_writer(segment: Path) -> bool:
 
 
 def read_mark(segment: Path) -> int:
-    """Offset up to which a live segment is synced; 0 when there is no mark yet."""
+    """Offset up to which a segment is synced; 0 when there is no mark. After a power cut it may be less than is."""
     try:
         with mark_path(segment).open("rb") as file, mmap.mmap(file.fileno(), _MARK.size, prot=mmap.PROT_READ) as mark:
             # As it is written: in one piece.
@@ -49,15 +51,14 @@ def read_mark(segment: Path) -> int:
         return 0  # ValueError: the file is shorter than a mark
 
 
-def clear_leftovers(directory: Path) -> None:
-    """Remove what a killed writer left: half-made segments and marks. For when there is no writer."""
-    for path in directory.iterdir():
-        if path.name.endswith((MARK_SUFFIX, TEMPORARY_SUFFIX)):
-            path.unlink()
+def close_request(segment: Path) -> Path:
+    """The file by which a reader asks the writer of a segment to write no more to it: it is damaged."""
+    return segment.with_name(segment.name + CLOSE_SUFFIX)
 
 
 def remove(segment: Path, files: Files = SYSTEM) -> None:
     """Delete a segment and its mark, durably. Raises OSError."""
+    # In this order: a mark without its segment says that the segment is missing.
     files.unlink(mark_path(segment))
     files.unlink(segment)
     files.sync_directory(segment.parent)
@@ -67,11 +68,12 @@ class OpenSegment:
     """A new segment, open for its one writer. Raises OSError from every step of its making."""
 
     def __init__(self, directory: Path, node_id: bytes, files: Files = SYSTEM) -> None:
-        created_us = files.now_us()
+        created_us = _created_us(directory, files.now_us())
         self.path = directory / f"{created_us:016d}-{os.getpid()}{SUFFIX}"
         self.offset = SEGMENT_HEADER_SIZE
         self.sequence = 0
         self._files = files
+        self._close_request = close_request(self.path)
         temporary = self.path.with_suffix(TEMPORARY_SUFFIX)
         self.descriptor = files.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         try:
@@ -96,19 +98,35 @@ class OpenSegment:
         # Eight aligned bytes: the processor stores them in one piece. (`pack_into` would write zeros first.)
         self._mark[:] = _MARK.pack(offset)
 
+    def is_given_up(self) -> bool:
+        """Whether a reader has found damage in this segment: what is written behind it could not be loaded."""
+        return self._close_request.exists()
+
+    def sync(self) -> None:
+        """Sync what was written. Raises OSError, also if the file was deleted: nothing in it will ever be read."""
+        self._files.fdatasync(self.descriptor)
+        if self._files.fstat(self.descriptor).st_nlink == 0:
+            raise FileNotFoundError(errno.ENOENT, "the segment was deleted", self.path.name)
+
     def cut_back(self) -> None:
         """Take off what is behind the last good sync, for good. Raises OSError."""
         self._files.ftruncate(self.descriptor, self.offset)
         self._files.fsync(self.descriptor)
 
     def close(self) -> None:
-        """Give up the lock. The mark is of no use from here on."""
+        """Give up the lock. The mark stays: it says what a reader must find."""
         self._mark.close()
-        # What cannot be removed (the file system may be read-only by now) does no harm.
-        with contextlib.suppress(OSError):
-            self._files.unlink(mark_path(self.path))
         with contextlib.suppress(OSError):
             self._files.close(self.descriptor)
+
+
+def _created_us(directory: Path, now_us: int) -> int:
+    """When a new segment is made: later than all that are there, in quarantine too, also if the clock was set back.
+
+    So names keep the order, and none is used twice.
+    """
+    times = (path.name.partition("-")[0] for path in directory.rglob(f"*{SUFFIX}"))
+    return max(now_us, 1 + max((int(text) for text in times if text.isdecimal()), default=0))
 
 
 def _create_mark(path: Path, files: Files) -> mmap.mmap:

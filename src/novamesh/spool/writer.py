@@ -12,7 +12,7 @@ from pathlib import Path
 from novamesh.errors import RequestError, SpoolFull, SpoolUnavailable
 from novamesh.spool.files import SYSTEM, Files, write_all
 from novamesh.spool.frame import KIND_END, encode_frame, frame_size
-from novamesh.spool.segment import OpenSegment
+from novamesh.spool.segment import SUFFIX, OpenSegment
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +26,12 @@ Waiter = tuple[bytes, "asyncio.Future[None]"]
 
 
 def spool_size(directory: Path) -> int:
-    """Bytes in the spool's files."""
+    """Bytes that wait in the spool: not what was cut off or set aside."""
     total = 0
     with os.scandir(directory) as entries:
         for entry in entries:
             try:
-                total += entry.stat().st_size if entry.is_file() else 0
+                total += entry.stat().st_size if entry.name.endswith(SUFFIX) else 0
             except FileNotFoundError:
                 continue  # the store deletes segments while we count
     return total
@@ -97,6 +97,7 @@ class SpoolWriter:
         self._wake = threading.Event()
         self._stopping = False
         self._failure: str | None = None
+        self._uncut: list[OpenSegment] = []
         self._segment: OpenSegment | None = OpenSegment(directory, node_id, files)
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
         self._thread.start()
@@ -141,6 +142,9 @@ class SpoolWriter:
             while group := self._take():
                 self._commit(group)
         self._rotate()
+        self._cut_back()
+        for segment in self._uncut:
+            segment.close()
 
     def _take(self) -> list[Waiter]:
         group: list[Waiter] = []
@@ -167,8 +171,11 @@ class SpoolWriter:
             self._loop.call_soon_threadsafe(self._release, group, error)
 
     def _write(self, payloads: list[bytes]) -> None:
+        if self._segment is not None and self._segment.is_given_up():
+            self._rotate()
         segment = self._segment
         if segment is None:
+            self._cut_back()
             segment = self._segment = OpenSegment(self._directory, self._node_id, self._files)
         buffers: list[bytes] = []
         end = segment.offset
@@ -177,7 +184,7 @@ class SpoolWriter:
             buffers += encode_frame(segment.sequence, payload)
             end += frame_size(len(payload))
         write_all(self._files, segment.descriptor, buffers)
-        self._files.fdatasync(segment.descriptor)
+        segment.sync()
         segment.mark(end)
         if end >= self._segment_bytes:
             self._rotate()
@@ -196,8 +203,7 @@ class SpoolWriter:
             return
         try:
             write_all(self._files, segment.descriptor, encode_frame(segment.sequence + 1, KIND_END))
-            self._files.fdatasync(segment.descriptor)
-            segment.mark(segment.offset + frame_size(len(KIND_END)))
+            segment.sync()
         except OSError:
             segment.cut_back()
             raise
@@ -213,14 +219,23 @@ class SpoolWriter:
         log.error("spool write failed", extra={"cause": str(cause)})
         segment, self._segment = self._segment, None
         if segment is not None:
+            self._uncut.append(segment)
+            self._cut_back()
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return SpoolFull("Nothing was accepted because this node's disk is full; send it again later.")
+        return SpoolUnavailable("Nothing was accepted because this node's disk refused the write; send it again.")
+
+    def _cut_back(self) -> None:
+        """Take what was refused off its segments. One that the disk does not let us cut stays open: as long as it has
+        a writer no reader goes beyond its mark."""
+        for segment in list(self._uncut):
             try:
                 segment.cut_back()
             except OSError as error:
                 log.error("spool segment cannot be cut back", extra={"cause": str(error), "file": segment.path.name})
+                continue
+            self._uncut.remove(segment)
             segment.close()
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            return SpoolFull("Nothing was accepted because this node's disk is full; send it again later.")
-        return SpoolUnavailable("Nothing was accepted because this node's disk refused the write; send it again.")
 
     def _release(self, group: list[Waiter], error: RequestError | None) -> None:
         for payload, future in group:

@@ -16,8 +16,8 @@ import duckdb
 from novamesh.event.record import RecordError, decode
 from novamesh.spool.files import SYSTEM, Files
 from novamesh.spool.reader import Position, SegmentReader
-from novamesh.spool.repair import QUARANTINE, SpoolDamage, set_aside
-from novamesh.spool.segment import list_segments, remove
+from novamesh.spool.repair import SpoolDamage, quarantined, report_missing, set_aside
+from novamesh.spool.segment import SUFFIX, close_request, has_writer, list_segments, read_mark, remove
 from novamesh.store.duckdb import Database
 from novamesh.store.units import Loaded, Unit, time_of
 
@@ -66,6 +66,7 @@ class Loader:
         self._behind_since: float | None = None
         self._failures = 0
         self._unreadable: dict[Path, str] = {}
+        self._given_up: dict[Path, SpoolDamage] = {}
         self.error: str | None = None
         self.loaded = database.totals()
 
@@ -79,7 +80,7 @@ class Loader:
             last = stopping.is_set()
             try:
                 loaded = self.step()
-                self.error = next(iter(self._unreadable.values()), None)
+                self.error = self._segments_at_fault()
                 self._failures = max(0, self._failures - 1)
             except duckdb.FatalException:
                 raise
@@ -114,15 +115,13 @@ class Loader:
             raise
         self._positions.update(found.positions)
         # Only now: what lies before the damage must be stored before the segment is out of reach.
-        for damage in found.damages:
-            self._readers.pop(damage.segment).close()
-            set_aside(damage, self._files)
+        aside = [damage for damage in found.damages if self._give_up(damage)]
         deleted = self._delete_finished()
         for path in self._unreadable.keys() - known_unreadable:
             log.error("segment cannot be read", extra={"file": path.name, "cause": self._unreadable[path]})
-        if found.is_all and not self._unreadable:
+        if found.is_all and not self._unreadable and not self._given_up:
             self._prune()  # not while older events, whose ids must still be known, are waiting
-        return bool(found.units or found.damages or deleted)
+        return bool(found.units or aside or deleted)
 
     def progress(self, now: float) -> Progress:
         """How far behind the loader is. May be called from another thread."""
@@ -137,8 +136,8 @@ class Loader:
         return Progress(backlog, max(0.0, now - since) if since is not None else 0.0)
 
     def damaged(self) -> int:
-        """Segments in quarantine."""
-        return len(self._quarantined())
+        """Segments that were set aside, or are missing."""
+        return len(quarantined(self._spool))
 
     def close(self) -> None:
         """Close all segments."""
@@ -149,17 +148,55 @@ class Loader:
     def _open_segments(self) -> bool:
         """Open the oldest segments, as many as may be. Returns whether these are all."""
         segments = list_segments(self._spool)
+        self._report_vanished(set(segments))
         for path in segments[:OPEN_SEGMENTS]:
-            if path in self._readers:
+            if path in self._readers or self._is_held(path):
                 continue
             try:
                 position = self._positions.get(path.name, Position())
                 self._readers[path] = SegmentReader(path, self._node_id, position, self._files)
             except SpoolDamage as damage:
-                set_aside(damage, self._files)
+                self._give_up(damage)
             except OSError as error:
                 self._unreadable[path] = str(error)
         return len(segments) <= OPEN_SEGMENTS
+
+    def _report_vanished(self, there: set[Path]) -> None:
+        """Only the loader deletes segments: one that it knows and that is not there was taken away."""
+        for path in self._readers.keys() - there:
+            self._readers.pop(path).close()
+            position = self._positions.pop(path.name, Position())
+            report_missing(path, position.offset, read_mark(path), self._files)
+
+    def _is_held(self, path: Path) -> bool:
+        """Whether the segment is known to be damaged and still has its writer; without one it is looked at again."""
+        if path not in self._given_up:
+            return False
+        if has_writer(path):
+            return True
+        del self._given_up[path]
+        return False
+
+    def _give_up(self, damage: SpoolDamage) -> bool:
+        """Set a damaged segment aside. Returns whether that is done.
+
+        A segment that has a writer stays where it is until the writer has gone on to another, as it is asked to: what
+        it acknowledges meanwhile lies behind the damage, and must be found there.
+        """
+        path = damage.segment
+        if path in self._readers:
+            self._readers.pop(path).close()
+        if not has_writer(path):
+            set_aside(damage, self._files)
+            return True
+        close_request(path).touch()
+        self._given_up[path] = damage
+        log.error("live segment is damaged", extra={"file": path.name, "offset": damage.offset, "cause": damage.cause})
+        return False
+
+    def _segments_at_fault(self) -> str | None:
+        """What is wrong with the first segment that cannot be loaded now, or None."""
+        return next((str(cause) for cause in (*self._unreadable.values(), *self._given_up.values())), None)
 
     def _gather_all(self) -> Round:
         """What one load takes from all segments."""
@@ -223,14 +260,11 @@ class Loader:
 
     def _forget_deleted(self) -> None:
         """Drop the positions of segments that the process before this one deleted."""
-        kept = {path.name for path in [*list_segments(self._spool), *self._quarantined()]}
+        kept = {path.name for path in list_segments(self._spool)}
+        kept |= {name + SUFFIX for name in quarantined(self._spool)}
         if gone := self._positions.keys() - kept:
             self._database.forget_positions(gone)
             self._positions = {name: position for name, position in self._positions.items() if name in kept}
-
-    def _quarantined(self) -> list[Path]:
-        directory = self._spool / QUARANTINE
-        return list_segments(directory) if directory.exists() else []
 
     def _prune(self) -> None:
         if self._files.monotonic() - self._pruned_at >= PRUNE_INTERVAL_S:
