@@ -15,14 +15,13 @@ import duckdb
 from novamesh.config import Config
 from novamesh.spool.reader import Position
 from novamesh.store.contract import schema_for
+from novamesh.store.damage import FILE_NAME
 from novamesh.store.dedup import Seen
 from novamesh.store.migrations import SPACE, migrate
 from novamesh.store.paths import SHAPES, PathBudget, plain_condition
 from novamesh.store.units import Fault, Loaded, Unit, body, is_array, time_of, without
 
 log = logging.getLogger(__name__)
-
-FILE_NAME = "store.duckdb"
 
 # What the database says of one event's content. Everything else is about the disk or the machine.
 POISON = (duckdb.DataError, duckdb.ProgrammingError, duckdb.IntegrityError, duckdb.NotSupportedError)
@@ -78,6 +77,7 @@ class Database:
         self._connection.execute("SET GLOBAL lock_configuration = true")
         self._writer = self._connection.cursor()
         self._seen = Seen(self._writer, timedelta(seconds=config.dedup_window_s))
+        self.damage: str | None = None  # set by whoever is told that the file is damaged
         self._spaces_lock = threading.Lock()
         self._spaces: set[str] = set()
         self._budgets: dict[str, PathBudget] = {}

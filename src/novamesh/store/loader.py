@@ -18,6 +18,7 @@ from novamesh.spool.files import SYSTEM, Files
 from novamesh.spool.reader import Position, SegmentReader
 from novamesh.spool.repair import SpoolDamage, quarantined, report_missing, set_aside
 from novamesh.spool.segment import SUFFIX, close_request, has_writer, list_segments, read_mark, remove
+from novamesh.store.damage import DatabaseDamaged, is_damage
 from novamesh.store.duckdb import Database
 from novamesh.store.units import Loaded, Unit, time_of
 
@@ -73,8 +74,8 @@ class Loader:
     def run(self, stopping: threading.Event) -> None:
         """Load until ``stopping`` is set, then until nothing is left.
 
-        Ends with ``duckdb.FatalException`` when the database has given up; everything else that
-        goes wrong is reported in ``error`` and tried again, with less at a time.
+        Ends with ``duckdb.FatalException`` when the database has given up and :class:`DatabaseDamaged` when its file is
+        damaged; everything else that goes wrong is reported in ``error`` and tried again, with less at a time.
         """
         while True:
             last = stopping.is_set()
@@ -82,9 +83,11 @@ class Loader:
                 loaded = self.step()
                 self.error = self._segments_at_fault()
                 self._failures = max(0, self._failures - 1)
-            except duckdb.FatalException:
+            except (duckdb.FatalException, DatabaseDamaged):
                 raise
             except Exception as error:
+                if isinstance(error, duckdb.Error) and is_damage(error):
+                    raise DatabaseDamaged(str(error)) from None
                 self._failures += 1
                 self.error = (str(error) or type(error).__name__).splitlines()[0]
                 unexpected = not isinstance(error, duckdb.Error | OSError)
@@ -103,6 +106,8 @@ class Loader:
 
         A segment that the disk does not give keeps only itself from being loaded.
         """
+        if self._database.damage:  # what is in the spool now can be loaded after a backup was restored
+            raise DatabaseDamaged(self._database.damage)
         known_unreadable, self._unreadable = self._unreadable, {}
         try:
             found = self._gather_all()

@@ -33,6 +33,7 @@ from novamesh.store.contract import (
     error_message,
     message,
 )
+from novamesh.store.damage import is_damage
 from novamesh.store.duckdb import Database
 
 log = logging.getLogger(__name__)
@@ -221,6 +222,8 @@ class QueryServer:
                         self._database.ensure_space(request.space)
                         answer.send()
                     except duckdb.Error as error:
+                        if is_damage(error):
+                            self._database.damage = str(error)
                         answer.fail(reported(error, running.reason, time_limit_s))
                     except QueryTooLarge as error:
                         answer.fail(error)
