@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from novamesh.config import Config
 from novamesh.event.record import Record, encode
+from novamesh.spool.files import SYSTEM, Files
 from novamesh.spool.segment import list_segments
 from novamesh.store.duckdb import Database
 from novamesh.store.loader import Loader
@@ -23,7 +24,8 @@ Event = dict[str, Any]
 class Store:
     """What the store process has, without the process. ``die`` is its end, ``start`` a new one."""
 
-    def __init__(self, directory: Path, **settings: Any) -> None:
+    def __init__(self, directory: Path, files: Files = SYSTEM, **settings: Any) -> None:
+        self.files = files
         self.config = Config(data_dir=str(directory), query_threads=2, **settings)
         self.spool = directory / "spool"
         self.spool.mkdir(parents=True)
@@ -39,7 +41,7 @@ class Store:
 
     def start(self) -> None:
         self.database = Database(self.config)
-        self.loader = Loader(self.database, self.spool, NODE)
+        self.loader = Loader(self.database, self.spool, NODE, self.files)
 
     def die(self) -> None:
         self.loader.close()

@@ -168,7 +168,7 @@ class Database:
 
     def prune_seen(self, now: datetime) -> None:
         """Forget the ids whose window is over."""
-        self._seen.prune([schema_for(space) for space in list(self._spaces)], now)
+        self._seen.prune(now)
 
     def _transaction(self, units: list[Unit], faults: list[Fault], positions: dict[str, Position]) -> Loaded:
         total = Loaded(0, 0, 0)
@@ -204,8 +204,10 @@ class Database:
     def _load_space(self, space: str, units: list[Unit], faults: list[Fault]) -> Loaded:
         schema = schema_for(space)
         sent = sum(unit.size for unit in units)
-        units = self._seen.drop_batches(schema, units)
-        stored = self._insert(space, schema, units) if units else 0
+        stored = 0
+        for part in self._seen.spans(units):
+            if new := self._seen.drop_batches(schema, part):
+                stored += self._insert(space, schema, new)
         quarantined = sum(fault.unit.size for fault in faults)
         self._quarantine(schema, faults)
         loaded = Loaded(stored, sent - stored, quarantined)

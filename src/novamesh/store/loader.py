@@ -63,7 +63,8 @@ class Loader:
         self._positions = database.positions()
         self._forget_deleted()
         self._readers: dict[Path, SegmentReader] = {}
-        self._pruned_at = files.monotonic()
+        self._pruned_at = self._started_at = files.monotonic()
+        self._started_us = files.now_us()
         self._behind_since: float | None = None
         self._failures = 0
         self._unreadable: dict[Path, str] = {}
@@ -274,4 +275,6 @@ class Loader:
     def _prune(self) -> None:
         if self._files.monotonic() - self._pruned_at >= PRUNE_INTERVAL_S:
             self._pruned_at = self._files.monotonic()
-            self._database.prune_seen(time_of(self._files.now_us()) - PRUNE_MARGIN)
+            # A clock that jumps ahead, and will be set back, must not make the node forget what it saw a minute ago.
+            steady_us = self._started_us + int(1e6 * (self._pruned_at - self._started_at))
+            self._database.prune_seen(time_of(min(steady_us, self._files.now_us())) - PRUNE_MARGIN)
