@@ -28,7 +28,7 @@ class Store:
         self.files = files
         self.config = Config(data_dir=str(directory), query_threads=2, **settings)
         self.spool = directory / "spool"
-        self.spool.mkdir(parents=True)
+        self.spool.mkdir(parents=True, exist_ok=True)
         self.file = directory / "store" / "store.duckdb"
         self._batches = (f"{n:028x}" for n in itertools.count(1))
         self.start()
