@@ -181,6 +181,20 @@ def test_a_segment_that_is_removed_while_it_is_read(store: Store) -> None:
     assert "missing" in reports(store)[0]["cause"]
 
 
+def test_a_segment_that_its_writer_could_not_finish_making_is_not_missing(store: Store) -> None:
+    """It takes back its name; the loader may have seen it by then."""
+
+    async def use(writer: SpoolWriter) -> None:
+        store.load()
+        assert store.loader._readers
+        (segment,) = list_segments(store.spool)
+        segment.unlink()
+        store.load()
+
+    with_writer(store.spool, use)
+    assert store.loader.damaged() == 0
+
+
 def test_marks_of_what_was_stored_or_set_aside_accuse_nobody(store: Store) -> None:
     segment, _ = killed_writer(store)
     aside = store.spool / QUARANTINE

@@ -71,10 +71,14 @@ class Database:
                 "allocator_background_threads": True,
             },
         )
-        self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        migrate(self._connection)
-        self._connection.execute("SET GLOBAL enable_external_access = false")
-        self._connection.execute("SET GLOBAL lock_configuration = true")
+        try:
+            self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
+            migrate(self._connection)
+            self._connection.execute("SET GLOBAL enable_external_access = false")
+            self._connection.execute("SET GLOBAL lock_configuration = true")
+        except BaseException:
+            self._connection.close()  # while it is open no other file can take its place
+            raise
         self._writer = self._connection.cursor()
         self._seen = Seen(self._writer, timedelta(seconds=config.dedup_window_s))
         self.damage: str | None = None  # set by whoever is told that the file is damaged

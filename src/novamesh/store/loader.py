@@ -15,6 +15,7 @@ import duckdb
 
 from novamesh.event.record import RecordError, decode
 from novamesh.spool.files import SYSTEM, Files
+from novamesh.spool.frame import SEGMENT_HEADER_SIZE
 from novamesh.spool.reader import Position, SegmentReader
 from novamesh.spool.repair import SpoolDamage, quarantined, report_missing, set_aside
 from novamesh.spool.segment import SUFFIX, close_request, has_writer, list_segments, read_mark, remove
@@ -168,11 +169,13 @@ class Loader:
         return len(segments) <= OPEN_SEGMENTS
 
     def _report_vanished(self, there: set[Path]) -> None:
-        """Only the loader deletes segments: one that it knows and that is not there was taken away."""
+        """Only the loader deletes segments that hold something: one that is known and not there was taken away."""
         for path in self._readers.keys() - there:
-            self._readers.pop(path).close()
-            position = self._positions.pop(path.name, Position())
-            report_missing(path, position.offset, read_mark(path), self._files)
+            reader = self._readers.pop(path)
+            reader.close()
+            position, synced = self._positions.pop(path.name, Position()), read_mark(path)
+            if max(reader.position.offset, synced) > SEGMENT_HEADER_SIZE:
+                report_missing(path, position.offset, synced, self._files)
 
     def _is_held(self, path: Path) -> bool:
         """Whether the segment is known to be damaged and still has its writer; without one it is looked at again."""

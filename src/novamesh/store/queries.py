@@ -192,7 +192,9 @@ class QueryServer:
                 client.sendall(error_message(error))
             except (OSError, ClientGone):
                 raise
-            except Exception:
+            except Exception as error:
+                if isinstance(error, duckdb.Error) and is_damage(error):
+                    self._database.damage = str(error)
                 log.exception("a request to the store failed")
                 client.sendall(error_message(InternalError("The query failed inside the node; its log says why.")))
 

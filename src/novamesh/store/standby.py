@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import socket
 import threading
 from pathlib import Path
@@ -50,8 +51,12 @@ class Standby:
         self.reason = ""
         path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(str(path))
-        path.chmod(0o600)
+        # The mask, not a chmod afterwards: the socket must never be open to others.
+        before = os.umask(0o177)
+        try:
+            self._listener.bind(str(path))
+        finally:
+            os.umask(before)
         self._listener.listen(128)
         self._thread = threading.Thread(target=self._run, name="standby", daemon=True)
         self._thread.start()
