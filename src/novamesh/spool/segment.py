@@ -73,7 +73,7 @@ class OpenSegment:
         self.offset = SEGMENT_HEADER_SIZE
         self.sequence = 0
         self._files = files
-        self._close_request = close_request(self.path)
+        self._close_request = str(close_request(self.path))
         temporary = self.path.with_suffix(TEMPORARY_SUFFIX)
         self.descriptor = files.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         try:
@@ -100,7 +100,7 @@ class OpenSegment:
 
     def is_given_up(self) -> bool:
         """Whether a reader has found damage in this segment: what is written behind it could not be loaded."""
-        return self._close_request.exists()
+        return os.access(self._close_request, os.F_OK)
 
     def sync(self) -> None:
         """Sync what was written. Raises OSError, also if the file was deleted: nothing in it will ever be read."""
