@@ -10,7 +10,7 @@ import msgspec
 
 from novamesh.config import Config
 from novamesh.errors import StartError
-from novamesh.spool.segment import sync_directory
+from novamesh.spool.files import SYSTEM
 
 FORMAT = 1
 
@@ -135,8 +135,8 @@ class DataDirectory:
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(self._identity)
-        sync_directory(self.path)
-        sync_directory(self.path.parent)
+        SYSTEM.sync_directory(self.path)
+        SYSTEM.sync_directory(self.path.parent)
         return True
 
     def _take_lock(self) -> None:

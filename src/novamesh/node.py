@@ -28,7 +28,7 @@ from novamesh.errors import StartError
 from novamesh.keys import KeyStore
 from novamesh.logs import dict_config
 from novamesh.spool import tally
-from novamesh.spool.segment import clear_leftovers
+from novamesh.spool.repair import clear_leftovers
 from novamesh.status import metrics
 from novamesh.status.uptime import HEARTBEAT_S, Uptime
 from novamesh.store.contract import EXIT_REFUSED

@@ -8,13 +8,14 @@ from typing import Any, Self
 
 from novamesh.config import Config
 from novamesh.event.record import Record, decode, encode
+from novamesh.spool.files import SYSTEM, Files
 from novamesh.spool.segment import list_segments
 from novamesh.spool.tally import Tally
 from novamesh.spool.writer import SpoolWriter
 from novamesh.store.contract import Recount
 from novamesh.store.duckdb import Database
 from novamesh.store.loader import Loader
-from novamesh.store.recount import Files, recount
+from novamesh.store.recount import Places, recount
 from novamesh.store.units import Loaded
 from tests.unit.spool_files import NODE, SEGMENT_BYTES, with_writer, write
 
@@ -27,12 +28,13 @@ Event = dict[str, Any]
 class Store:
     """What the store process has, without the process. ``die`` is its end, ``start`` a new one."""
 
-    def __init__(self, directory: Path, **settings: Any) -> None:
+    def __init__(self, directory: Path, files: Files = SYSTEM, **settings: Any) -> None:
+        self.files = files
         self.config = Config(data_dir=str(directory), query_threads=2, **settings)
         self.spool = directory / "spool"
-        self.spool.mkdir(parents=True)
-        self.files = Files(self.spool, NODE, directory / "ledger")
-        self.files.ledger.mkdir()
+        self.spool.mkdir(parents=True, exist_ok=True)
+        self.places = Places(self.spool, NODE, directory / "ledger")
+        self.places.ledger.mkdir(exist_ok=True)
         self.file = directory / "store" / "store.duckdb"
         self._batches = (f"{n:028x}" for n in itertools.count(1))
         self.start()
@@ -45,7 +47,7 @@ class Store:
 
     def start(self) -> None:
         self.database = Database(self.config)
-        self.loader = Loader(self.database, *self.files)
+        self.loader = Loader(self.database, *self.places, self.files)
 
     def die(self) -> None:
         self.loader.close()
@@ -66,7 +68,7 @@ class Store:
 
     def accept(self, *payloads: bytes, segment_bytes: int = SEGMENT_BYTES) -> None:
         """Write as an edge worker does, which counts what it has written."""
-        tally = Tally(self.files.ledger, self.spool)
+        tally = Tally(self.places.ledger, self.spool)
 
         async def use(writer: SpoolWriter) -> None:
             for payload in payloads:
@@ -78,7 +80,7 @@ class Store:
 
     def recount(self) -> dict[str, Recount]:
         with self.database.cursor() as cursor:
-            return recount(cursor, self.files)
+            return recount(cursor, self.places)
 
     def send(self, events: list[Event] | bytes, space: str = "default", at: int = NOW, **header: Any) -> None:
         """One record in a segment of its own."""

@@ -313,7 +313,7 @@ def test_a_database_from_before_the_ledger_has_received_what_became_of_it(store:
             connection.execute(f"ALTER TABLE novamesh.counters DROP COLUMN {column}")
         connection.execute("ALTER TABLE novamesh.positions DROP COLUMN finished")
     with duckdb.connect(store.file, read_only=True) as connection:
-        assert recount(connection, store.files)["default"].gaps == Gaps(), "as verify sees it, which does not migrate"
+        assert recount(connection, store.places)["default"].gaps == Gaps(), "as verify sees it, which does not migrate"
     store.start()
     assert store.database.counters == {"default": Counters(4, 2, 1, 1, recovered=4)}
     assert store.recount()["default"].gaps == Gaps()

@@ -52,7 +52,7 @@ def test_every_way_an_event_can_go(store: Store) -> None:
     store.accept(store.record(named("c")))
     assert shown(store) == (10, 5, 4, 0, 1, 0)
     assert (gaps(store), gaps(store, TEST)) == (Gaps(), Gaps())
-    tally.fold(store.files.ledger, store.spool)
+    tally.fold(store.places.ledger, store.spool)
     store.restart()
     store.load()
     assert shown(store) == (10, 6, 4, 0, 0, 0)
@@ -78,7 +78,7 @@ def test_only_what_lies_behind_the_counted_offset_is_recovered(store: Store) -> 
     store.write(*payloads)
     (segment,) = list_segments(store.spool)
     ends = list(accumulate((frame_size(len(payload)) for payload in payloads), initial=SEGMENT_HEADER_SIZE))
-    worker = tally.Tally(store.files.ledger, store.spool)
+    worker = tally.Tally(store.places.ledger, store.spool)
     worker.add(segment.name, ends[1], [("default", 1)])
     worker.close()
     assert shown(store) == (6, 0, 0, 0, 6, 0)
@@ -95,7 +95,7 @@ def test_a_segment_that_was_deleted_by_hand(store: Store) -> None:
     for path in list_segments(store.spool):
         path.unlink()
     assert (gaps(store), gaps(store, TEST)) == (Gaps(spool=2), Gaps(spool=1))
-    tally.fold(store.files.ledger, store.spool)
+    tally.fold(store.places.ledger, store.spool)
     store.restart()
     store.load()
     assert (gaps(store), gaps(store, TEST)) == (Gaps(spool=2), Gaps(spool=1))
@@ -136,7 +136,7 @@ def test_a_segment_of_another_node_was_never_accepted_here(store: Store, tmp_pat
     data = bytearray(segment.read_bytes())
     store.load()
     with Store(tmp_path / "other") as other:
-        other.files = other.files._replace(node_id=b"another node's id")
+        other.places = other.places._replace(node_id=b"another node's id")
         (other.spool / segment.name).write_bytes(data)
         assert other.recount() == {}
 
@@ -164,7 +164,7 @@ def test_a_segment_that_was_taken_away_half_loaded_and_put_back(store: Store, tm
     store.database.load(*first_frame(store))
     store.die()
     segment.rename(tmp_path / "away")
-    tally.fold(store.files.ledger, store.spool)
+    tally.fold(store.places.ledger, store.spool)
     store.start()
     store.load()
     assert (store.names(), gaps(store)) == (["a"], Gaps(spool=1))
@@ -177,7 +177,7 @@ def test_a_segment_that_was_taken_away_half_loaded_and_put_back(store: Store, tm
 def first_frame(store: Store) -> tuple[list[Unit], dict[str, Position]]:
     """What a load of a segment's first frame is."""
     (segment,) = list_segments(store.spool)
-    reader = SegmentReader(segment, store.files.node_id, Position())
+    reader = SegmentReader(segment, store.places.node_id, Position())
     frame = reader.read(1 << 30)[0]
     reader.close()
     record, events = decode(frame.payload)
@@ -189,7 +189,7 @@ def first_frame(store: Store) -> tuple[list[Unit], dict[str, Position]]:
 
 def settle(store: Store) -> Auditor:
     """What a store does when it starts, without its thread."""
-    auditor = Auditor(store.database, store.loader, store.files)
+    auditor = Auditor(store.database, store.loader, store.places)
     auditor._settle()
     return auditor
 
@@ -197,7 +197,7 @@ def settle(store: Store) -> Auditor:
 def test_what_a_power_cut_took_from_the_counts_is_counted_anew(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     store.accept(store.record(named("a", "b")), store.record(named("c"), TEST))
     store.load()
-    for path in store.files.ledger.glob("*.tally"):
+    for path in store.places.ledger.glob("*.tally"):
         path.unlink()
     assert (gaps(store), gaps(store, TEST)) == (Gaps(spool=-2), Gaps(spool=-1))
     store.restart()
@@ -250,7 +250,7 @@ def test_a_recount_beside_a_loader_is_exact(store: Store, monkeypatch: pytest.Mo
             if last:
                 loading.set()
 
-    auditor = Auditor(store.database, store.loader, store.files)
+    auditor = Auditor(store.database, store.loader, store.places)
     threads = [threading.Thread(target=work) for work in (write, load)]
     for thread in threads:
         thread.start()
@@ -269,7 +269,7 @@ def test_a_recount_beside_a_loader_is_exact(store: Store, monkeypatch: pytest.Mo
 
 def test_the_auditor_looks_again_when_a_segment_is_set_aside(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("novamesh.store.audit.LOOK_S", 0.01)
-    auditor = Auditor(store.database, store.loader, store.files)
+    auditor = Auditor(store.database, store.loader, store.places)
     stopping = threading.Event()
     thread = threading.Thread(target=auditor.run, args=(stopping,))
     thread.start()

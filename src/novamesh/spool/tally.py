@@ -35,8 +35,9 @@ from typing import NamedTuple
 import msgspec
 from google_crc32c import extend, value
 
+from novamesh.spool.files import SYSTEM
 from novamesh.spool.repair import QUARANTINE
-from novamesh.spool.segment import has_writer, sync_directory
+from novamesh.spool.segment import has_writer
 
 log = logging.getLogger(__name__)
 
@@ -197,8 +198,8 @@ def fold(directory: Path, spool: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.rename(directory / BASE_NAME)
-    sync_directory(directory)
-    sync_directory(directory.parent)
+    SYSTEM.sync_directory(directory)
+    SYSTEM.sync_directory(directory.parent)
     for path in kept:
         path.unlink()
 

@@ -6,14 +6,14 @@ import errno
 import logging
 import os
 import threading
-import time
 from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
 from novamesh.errors import RequestError, SpoolFull, SpoolUnavailable
+from novamesh.spool.files import SYSTEM, Files, write_all
 from novamesh.spool.frame import KIND_END, encode_frame, frame_size
-from novamesh.spool.segment import OpenSegment, write_all
+from novamesh.spool.segment import SUFFIX, OpenSegment
 from novamesh.spool.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -35,12 +35,12 @@ class Waiter(NamedTuple):
 
 
 def spool_size(directory: Path) -> int:
-    """Bytes in the spool's files."""
+    """Bytes that wait in the spool: not what was cut off or set aside."""
     total = 0
     with os.scandir(directory) as entries:
         for entry in entries:
             try:
-                total += entry.stat().st_size if entry.is_file() else 0
+                total += entry.stat().st_size if entry.name.endswith(SUFFIX) else 0
             except FileNotFoundError:
                 continue  # the store deletes segments while we count
     return total
@@ -49,8 +49,9 @@ def spool_size(directory: Path) -> int:
 class Limits:
     """When the spool must say no: too large, or the disk too full. Sizes are in bytes."""
 
-    def __init__(self, directory: Path, spool_bytes: int, reserve_bytes: int) -> None:
+    def __init__(self, directory: Path, spool_bytes: int, reserve_bytes: int, files: Files = SYSTEM) -> None:
         self._directory = directory
+        self._files = files
         self._spool_bytes = spool_bytes
         self._reserve_bytes = reserve_bytes
         self._checked_at = float("-inf")
@@ -58,7 +59,7 @@ class Limits:
 
     def reason(self) -> str | None:
         """Why nothing may be added now, or None. Looks at the disk twice a second at most."""
-        now = time.monotonic()
+        now = self._files.monotonic()
         if now - self._checked_at >= CHECK_INTERVAL_S:
             self._checked_at = now
             self._reason = self._measure()
@@ -66,7 +67,7 @@ class Limits:
 
     def _measure(self) -> str | None:
         try:
-            disk = os.statvfs(self._directory)
+            disk = self._files.statvfs(self._directory)
             size = spool_size(self._directory)
         except OSError as cause:
             log.error("the spool cannot be measured", extra={"cause": str(cause)})
@@ -93,8 +94,10 @@ class SpoolWriter:
         limits: Limits,
         loop: asyncio.AbstractEventLoop,
         tally: Tally | None = None,
+        files: Files = SYSTEM,
     ) -> None:
         self._tally = tally
+        self._files = files
         self._directory = directory
         self._node_id = node_id
         self._segment_bytes = segment_bytes
@@ -105,7 +108,8 @@ class SpoolWriter:
         self._wake = threading.Event()
         self._stopping = False
         self._failure: str | None = None
-        self._segment: OpenSegment | None = OpenSegment(directory, node_id)
+        self._uncut: list[OpenSegment] = []
+        self._segment: OpenSegment | None = OpenSegment(directory, node_id, files)
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
         self._thread.start()
 
@@ -149,6 +153,9 @@ class SpoolWriter:
             while group := self._take():
                 self._commit(group)
         self._rotate()
+        self._cut_back()
+        for segment in self._uncut:
+            segment.close()
 
     def _take(self) -> list[Waiter]:
         group: list[Waiter] = []
@@ -175,17 +182,20 @@ class SpoolWriter:
             self._loop.call_soon_threadsafe(self._release, group, error)
 
     def _write(self, group: list[Waiter]) -> None:
+        if self._segment is not None and self._segment.is_given_up():
+            self._rotate()
         segment = self._segment
         if segment is None:
-            segment = self._segment = OpenSegment(self._directory, self._node_id)
+            self._cut_back()
+            segment = self._segment = OpenSegment(self._directory, self._node_id, self._files)
         buffers: list[bytes] = []
         end = segment.offset
         for waiter in group:
             segment.sequence += 1
             buffers += encode_frame(segment.sequence, waiter.payload)
             end += frame_size(len(waiter.payload))
-        write_all(segment.descriptor, buffers)
-        os.fdatasync(segment.descriptor)
+        write_all(self._files, segment.descriptor, buffers)
+        segment.sync()
         if not self._count(segment, end, group):
             # A reader takes what lies before the mark for counted, and counts what it finds without a writer.
             segment.offset = end
@@ -212,9 +222,8 @@ class SpoolWriter:
         if segment is None:
             return
         try:
-            write_all(segment.descriptor, encode_frame(segment.sequence + 1, KIND_END))
-            os.fdatasync(segment.descriptor)
-            segment.mark(segment.offset + frame_size(len(KIND_END)))
+            write_all(self._files, segment.descriptor, encode_frame(segment.sequence + 1, KIND_END))
+            segment.sync()
         except OSError:
             segment.cut_back()
             raise
@@ -230,14 +239,23 @@ class SpoolWriter:
         log.error("spool write failed", extra={"cause": str(cause)})
         segment, self._segment = self._segment, None
         if segment is not None:
+            self._uncut.append(segment)
+            self._cut_back()
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return SpoolFull("Nothing was accepted because this node's disk is full; send it again later.")
+        return SpoolUnavailable("Nothing was accepted because this node's disk refused the write; send it again.")
+
+    def _cut_back(self) -> None:
+        """Take what was refused off its segments. One that the disk does not let us cut stays open: as long as it has
+        a writer no reader goes beyond its mark."""
+        for segment in list(self._uncut):
             try:
                 segment.cut_back()
             except OSError as error:
                 log.error("spool segment cannot be cut back", extra={"cause": str(error), "file": segment.path.name})
+                continue
+            self._uncut.remove(segment)
             segment.close()
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            return SpoolFull("Nothing was accepted because this node's disk is full; send it again later.")
-        return SpoolUnavailable("Nothing was accepted because this node's disk refused the write; send it again.")
 
     def _release(self, group: list[Waiter], error: RequestError | None) -> None:
         for payload, _, _, future in group:

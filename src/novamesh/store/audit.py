@@ -9,7 +9,7 @@ import msgspec
 from novamesh.store.contract import Gaps, Recount, RecountAnswer
 from novamesh.store.duckdb import Database
 from novamesh.store.loader import Loader
-from novamesh.store.recount import Files, recount
+from novamesh.store.recount import Places, recount
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +20,10 @@ RETRY_S = 5.0
 class Auditor:
     """Recounts beside the loader. ``gaps`` is what the last recount found, by space, for spaces that have any."""
 
-    def __init__(self, database: Database, loader: Loader, files: Files) -> None:
+    def __init__(self, database: Database, loader: Loader, places: Places) -> None:
         self._database = database
         self._loader = loader
-        self._files = files
+        self._places = places
         self._lock = threading.Lock()
         self._aside = 0
         self.gaps: dict[str, Gaps] = {}
@@ -53,7 +53,7 @@ class Auditor:
     def _recount(self) -> dict[str, Recount]:
         aside = self._loader.damaged()
         with self._loader.segments_kept(), self._database.cursor() as cursor:
-            spaces = recount(cursor, self._files)
+            spaces = recount(cursor, self._places)
         self._aside = aside
         return spaces
 

@@ -15,8 +15,8 @@ import duckdb
 from novamesh.config import Config
 from novamesh.errors import NovameshError
 from novamesh.spool.reader import Position
-from novamesh.spool.segment import sync_directory
 from novamesh.store.contract import Counters, schema_for
+from novamesh.store.damage import FILE_NAME
 from novamesh.store.dedup import Seen
 from novamesh.store.migrations import SPACE, migrate
 from novamesh.store.paths import SHAPES, PathBudget, plain_condition
@@ -24,8 +24,6 @@ from novamesh.store.recount import read_counters
 from novamesh.store.units import Arrived, Fault, Loaded, Miscounted, Unit, arrived, body, is_array, time_of, without
 
 log = logging.getLogger(__name__)
-
-FILE_NAME = "store.duckdb"
 
 # What the database says of one event's content. Everything else is about the disk or the machine.
 POISON = (
@@ -67,7 +65,7 @@ class Database:
     """The database file and everything that is done to it. Raises ``duckdb.Error``."""
 
     def __init__(self, config: Config) -> None:
-        self._directory = directory = config.data_path / "store"
+        self.directory = directory = config.data_path / "store"
         scratch = directory / "tmp"
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._max_paths = config.max_shredded_paths
@@ -85,12 +83,17 @@ class Database:
                 "allocator_background_threads": True,
             },
         )
-        self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        migrate(self._connection)
-        self._connection.execute("SET GLOBAL enable_external_access = false")
-        self._connection.execute("SET GLOBAL lock_configuration = true")
+        try:
+            self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
+            migrate(self._connection)
+            self._connection.execute("SET GLOBAL enable_external_access = false")
+            self._connection.execute("SET GLOBAL lock_configuration = true")
+        except BaseException:
+            self._connection.close()  # while it is open no other file can take its place
+            raise
         self._writer = self._connection.cursor()
         self._seen = Seen(self._writer, timedelta(seconds=config.dedup_window_s))
+        self.damage: str | None = None  # set by whoever is told that the file is damaged
         self._spaces_lock = threading.Lock()
         self._spaces: set[str] = set()
         self._budgets: dict[str, PathBudget] = {}
@@ -156,10 +159,6 @@ class Database:
         """The segments are deleted: their positions are of no use."""
         self._writer.execute("DELETE FROM novamesh.positions WHERE list_contains(?::VARCHAR[], segment)", [[*segments]])
 
-    def sync_directory(self) -> None:
-        """Make the files themselves durable: the database syncs only what is in them."""
-        sync_directory(self._directory)
-
     def totals(self) -> Loaded:
         """Events loaded since the database was made."""
         spaces = self.counters.values()
@@ -213,7 +212,7 @@ class Database:
 
     def prune_seen(self, now: datetime) -> None:
         """Forget the ids whose window is over."""
-        self._seen.prune([schema_for(space) for space in list(self._spaces)], now)
+        self._seen.prune(now)
 
     def _transaction(
         self, units: list[Unit], faults: list[Fault], positions: dict[str, Position], spaces: dict[str, Arrived]
@@ -253,12 +252,16 @@ class Database:
 
     def _load_space(self, space: str, units: list[Unit], faults: list[Fault], sent: Arrived) -> Loaded:
         schema = schema_for(space)
-        kept = self._seen.drop_batches(schema, units)
-        repeated = sum(unit.size for unit in units) - sum(unit.size for unit in kept)
-        stored, dropped = self._insert(space, schema, kept) if kept else (0, 0)
+        stored = duplicates = 0
+        for part in self._seen.spans(units):
+            new = self._seen.drop_batches(schema, part)
+            duplicates += sum(unit.size for unit in part) - sum(unit.size for unit in new)
+            if new:
+                inserted, dropped = self._insert(space, schema, new)
+                stored, duplicates = stored + inserted, duplicates + dropped
         quarantined = sum(fault.unit.size for fault in faults)
         self._quarantine(schema, faults)
-        loaded = Loaded(stored, repeated + dropped, quarantined)
+        loaded = Loaded(stored, duplicates, quarantined)
         if sum(loaded) != sent.received:
             # Not to be committed: the segments would be deleted.
             raise Mismatch(f"{sent.received} events of {space} were to be loaded, {sum(loaded)} were")

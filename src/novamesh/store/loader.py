@@ -8,9 +8,8 @@ in a step, the positions say where to go on.
 import contextlib
 import logging
 import threading
-import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,11 +17,14 @@ import duckdb
 
 from novamesh.event.record import RecordError, decode
 from novamesh.spool import tally
+from novamesh.spool.files import SYSTEM, Files
+from novamesh.spool.frame import SEGMENT_HEADER_SIZE
 from novamesh.spool.reader import Position, SegmentReader
-from novamesh.spool.repair import QUARANTINE, SpoolDamage, set_aside
-from novamesh.spool.segment import list_segments, remove
+from novamesh.spool.repair import SpoolDamage, quarantined, report_missing, set_aside
+from novamesh.spool.segment import SUFFIX, close_request, has_writer, list_segments, read_mark, remove
+from novamesh.store.damage import DatabaseDamaged, is_damage
 from novamesh.store.duckdb import Database
-from novamesh.store.units import Loaded, Unit
+from novamesh.store.units import Loaded, Unit, time_of
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +61,8 @@ class Round(NamedTuple):
 class Loader:
     """Loads one node's spool. ``run`` is for a thread of its own; ``step`` is one round."""
 
-    def __init__(self, database: Database, spool: Path, node_id: bytes, ledger: Path) -> None:
+    def __init__(self, database: Database, spool: Path, node_id: bytes, ledger: Path, files: Files = SYSTEM) -> None:
+        self._files = files
         self._database = database
         self._spool = spool
         self._node_id = node_id
@@ -70,28 +73,32 @@ class Loader:
         self._positions = database.positions()
         self._forget_deleted()
         self._readers: dict[Path, SegmentReader] = {}
-        self._pruned_at = time.monotonic()
+        self._pruned_at = self._started_at = files.monotonic()
+        self._started_us = files.now_us()
         self._behind_since: float | None = None
         self._failures = 0
         self._unreadable: dict[Path, str] = {}
+        self._given_up: dict[Path, SpoolDamage] = {}
         self.error: str | None = None
         self.loaded = database.totals()
 
     def run(self, stopping: threading.Event) -> None:
         """Load until ``stopping`` is set, then until nothing is left.
 
-        Ends with ``duckdb.FatalException`` when the database has given up; everything else that
-        goes wrong is reported in ``error`` and tried again, with less at a time.
+        Ends with ``duckdb.FatalException`` when the database has given up and :class:`DatabaseDamaged` when its file is
+        damaged; everything else that goes wrong is reported in ``error`` and tried again, with less at a time.
         """
         while True:
             last = stopping.is_set()
             try:
                 loaded = self.step()
-                self.error = next(iter(self._unreadable.values()), None)
+                self.error = self._segments_at_fault()
                 self._failures = max(0, self._failures - 1)
-            except duckdb.FatalException:
+            except (duckdb.FatalException, DatabaseDamaged):
                 raise
             except Exception as error:
+                if isinstance(error, duckdb.Error) and is_damage(error):
+                    raise DatabaseDamaged(str(error)) from None
                 self._failures += 1
                 self.error = (str(error) or type(error).__name__).splitlines()[0]
                 unexpected = not isinstance(error, duckdb.Error | OSError)
@@ -110,6 +117,8 @@ class Loader:
 
         A segment that the disk does not give keeps only itself from being loaded.
         """
+        if self._database.damage:  # what is in the spool now can be loaded after a backup was restored
+            raise DatabaseDamaged(self._database.damage)
         known_unreadable, self._unreadable = self._unreadable, {}
         if recovered := self._recovered:
             self._database.add_recovered(recovered)
@@ -125,15 +134,13 @@ class Loader:
             raise
         self._positions.update(found.positions)
         # Only now: what lies before the damage must be stored before the segment is out of reach.
-        for damage in found.damages:
-            self._readers.pop(damage.segment).close()
-            set_aside(damage)
+        aside = [damage for damage in found.damages if self._give_up(damage)]
         deleted = self._delete_finished()
         for path in self._unreadable.keys() - known_unreadable:
             log.error("segment cannot be read", extra={"file": path.name, "cause": self._unreadable[path]})
-        if found.is_all and not self._unreadable:
+        if found.is_all and not self._unreadable and not self._given_up:
             self._prune()  # not while older events, whose ids must still be known, are waiting
-        return bool(found.units or found.damages or deleted)
+        return bool(found.units or aside or deleted)
 
     def progress(self, now: float) -> Progress:
         """How far behind the loader is. May be called from another thread."""
@@ -148,8 +155,8 @@ class Loader:
         return Progress(backlog, max(0.0, now - since) if since is not None else 0.0)
 
     def damaged(self) -> int:
-        """Segments in quarantine."""
-        return len(self._quarantined())
+        """Segments that were set aside, or are missing."""
+        return len(quarantined(self._spool))
 
     @contextlib.contextmanager
     def segments_kept(self) -> Iterator[None]:
@@ -170,17 +177,57 @@ class Loader:
     def _open_segments(self) -> bool:
         """Open the oldest segments, as many as may be. Returns whether these are all."""
         segments = list_segments(self._spool)
+        self._report_vanished(set(segments))
         for path in segments[:OPEN_SEGMENTS]:
-            if path in self._readers:
+            if path in self._readers or self._is_held(path):
                 continue
             try:
                 position = self._positions.get(path.name, Position())
-                self._readers[path] = SegmentReader(path, self._node_id, position)
+                self._readers[path] = SegmentReader(path, self._node_id, position, self._files)
             except SpoolDamage as damage:
-                set_aside(damage)
+                self._give_up(damage)
             except OSError as error:
                 self._unreadable[path] = str(error)
         return len(segments) <= OPEN_SEGMENTS
+
+    def _report_vanished(self, there: set[Path]) -> None:
+        """Only the loader deletes segments that hold something: one that is known and not there was taken away."""
+        for path in self._readers.keys() - there:
+            reader = self._readers.pop(path)
+            reader.close()
+            position, synced = self._positions.pop(path.name, Position()), read_mark(path)
+            if max(reader.position.offset, synced) > SEGMENT_HEADER_SIZE:
+                report_missing(path, position.offset, synced, self._files)
+
+    def _is_held(self, path: Path) -> bool:
+        """Whether the segment is known to be damaged and still has its writer; without one it is looked at again."""
+        if path not in self._given_up:
+            return False
+        if has_writer(path):
+            return True
+        del self._given_up[path]
+        return False
+
+    def _give_up(self, damage: SpoolDamage) -> bool:
+        """Set a damaged segment aside. Returns whether that is done.
+
+        A segment that has a writer stays where it is until the writer has gone on to another, as it is asked to: what
+        it acknowledges meanwhile lies behind the damage, and must be found there.
+        """
+        path = damage.segment
+        if path in self._readers:
+            self._readers.pop(path).close()
+        if not has_writer(path):
+            set_aside(damage, self._files)
+            return True
+        close_request(path).touch()
+        self._given_up[path] = damage
+        log.error("live segment is damaged", extra={"file": path.name, "offset": damage.offset, "cause": damage.cause})
+        return False
+
+    def _segments_at_fault(self) -> str | None:
+        """What is wrong with the first segment that cannot be loaded now, or None."""
+        return next((str(cause) for cause in (*self._unreadable.values(), *self._given_up.values())), None)
 
     def _gather_all(self) -> Round:
         """What one load takes from all segments."""
@@ -241,13 +288,14 @@ class Loader:
         if not finished or not self._deleting.acquire(timeout=DELETE_WAIT_S):
             return False
         try:
-            self._database.sync_directory()
+            # The files themselves: the database syncs only what is in them.
+            self._files.sync_directory(self._database.directory)
             names = [reader.path.name for reader in finished]
             self._database.finish_positions(names)
             for reader in finished:
                 del self._readers[reader.path]
                 reader.close()
-                remove(reader.path)
+                remove(reader.path, self._files)
                 self._positions.pop(reader.path.name, None)
                 self._counted.pop(reader.path.name, None)
             self._database.forget_positions(names)
@@ -260,16 +308,15 @@ class Loader:
 
         Not those of segments that somebody else took away: put back, they are not to be loaded from their start again.
         """
-        kept = {path.name for path in [*list_segments(self._spool), *self._quarantined()]}
+        kept = {path.name for path in list_segments(self._spool)}
+        kept |= {name + SUFFIX for name in quarantined(self._spool)}
         if gone := self._database.finished_positions() - kept:
             self._database.forget_positions(gone)
             self._positions = {name: position for name, position in self._positions.items() if name not in gone}
 
-    def _quarantined(self) -> list[Path]:
-        directory = self._spool / QUARANTINE
-        return list_segments(directory) if directory.exists() else []
-
     def _prune(self) -> None:
-        if time.monotonic() - self._pruned_at >= PRUNE_INTERVAL_S:
-            self._pruned_at = time.monotonic()
-            self._database.prune_seen(datetime.now(UTC).replace(tzinfo=None) - PRUNE_MARGIN)
+        if self._files.monotonic() - self._pruned_at >= PRUNE_INTERVAL_S:
+            self._pruned_at = self._files.monotonic()
+            # A clock that jumps ahead, and will be set back, must not make the node forget what it saw a minute ago.
+            steady_us = self._started_us + int(1e6 * (self._pruned_at - self._started_at))
+            self._database.prune_seen(time_of(min(steady_us, self._files.now_us())) - PRUNE_MARGIN)

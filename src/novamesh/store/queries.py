@@ -35,6 +35,7 @@ from novamesh.store.contract import (
     error_message,
     message,
 )
+from novamesh.store.damage import is_damage
 from novamesh.store.duckdb import Database
 
 log = logging.getLogger(__name__)
@@ -195,7 +196,9 @@ class QueryServer:
                 client.sendall(error_message(error))
             except (OSError, ClientGone):
                 raise
-            except Exception:
+            except Exception as error:
+                if isinstance(error, duckdb.Error) and is_damage(error):
+                    self._database.damage = str(error)
                 log.exception("a request to the store failed")
                 client.sendall(error_message(InternalError("The query failed inside the node; its log says why.")))
 
@@ -229,6 +232,8 @@ class QueryServer:
                         self._database.ensure_space(request.space)
                         answer.send()
                     except duckdb.Error as error:
+                        if is_damage(error):
+                            self._database.damage = str(error)
                         answer.fail(reported(error, running.reason, time_limit_s))
                     except QueryTooLarge as error:
                         answer.fail(error)

@@ -20,7 +20,7 @@ _OLD_COUNTERS = """space, stored + duplicates + quarantined, stored, duplicates,
     stored + duplicates + quarantined, 0, 0"""
 
 
-class Files(NamedTuple):
+class Places(NamedTuple):
     """Where the spool is, the node it belongs to, and where the writers' counts are."""
 
     spool: Path
@@ -42,7 +42,7 @@ def read_counters(connection: duckdb.DuckDBPyConnection, columns: str = _COUNTER
     return {space: Counters(*counts) for space, *counts in rows}
 
 
-def recount(connection: duckdb.DuckDBPyConnection | None, files: Files) -> dict[str, Recount]:
+def recount(connection: duckdb.DuckDBPyConnection | None, places: Places) -> dict[str, Recount]:
     """Every space, counted anew. While it runs, nothing may delete segments; events may come in and be loaded.
 
     Without a ``connection`` there is no database. Raises ``duckdb.Error`` and OSError.
@@ -51,13 +51,13 @@ def recount(connection: duckdb.DuckDBPyConnection | None, files: Files) -> dict[
     # has a final count at the third. So the frames between the position and the counted offset are those that the
     # counts have and the counters have not.
     tables = _read_tables(connection) if connection is not None else _Tables({}, {}, {})
-    live = _list(files.spool)
-    counted = tally.read(files.ledger)
+    live = _list(places.spool)
+    counted = tally.read(places.ledger)
     # Of those that are new since, the counts have what lies before the offset they name, as of any with a writer.
-    live = dict.fromkeys(_list(files.spool), True) | live
+    live = dict.fromkeys(_list(places.spool), True) | live
     waiting, damaged, uncounted = Counter[str](), Counter[str](), Counter[str]()
     for name, is_live in live.items():
-        path, found = _count(files, name, is_live, tables.positions.get(name, Position()), counted)
+        path, found = _count(places, name, is_live, tables.positions.get(name, Position()), counted)
         uncounted += found.uncounted
         damaged += found.behind
         if path.parent.name == QUARANTINE:
@@ -88,15 +88,15 @@ def _is_live(path: Path) -> bool:
         return False  # it was set aside since
 
 
-def _count(files: Files, name: str, is_live: bool, position: Position, counted: Counted) -> tuple[Path, Waiting]:
+def _count(places: Places, name: str, is_live: bool, position: Position, counted: Counted) -> tuple[Path, Waiting]:
     """Where a segment is now, and what waits in it."""
     offset = counted.segments.get(name, 0)
     limit = offset if is_live else None
-    for directory in (files.spool, files.spool / QUARANTINE):
+    for directory in (places.spool, places.spool / QUARANTINE):
         path = directory / name
         try:
             return path, count_waiting(
-                path, files.node_id, position, limit, offset, damaged=directory.name == QUARANTINE
+                path, places.node_id, position, limit, offset, damaged=directory.name == QUARANTINE
             )
         except FileNotFoundError:
             continue
