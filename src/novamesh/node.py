@@ -24,6 +24,7 @@ from granian.server.mp import MPServer
 
 from novamesh.config import Config
 from novamesh.datadir import DataDirectory
+from novamesh.edge import rates
 from novamesh.errors import StartError
 from novamesh.keys import KeyStore
 from novamesh.logs import dict_config
@@ -58,6 +59,7 @@ class Node:
         new = self.directory.open()
         clear_leftovers(self.directory.spool)
         metrics.reset(self.directory.run)
+        rates.reset(self.directory.run)
         keys = KeyStore(self.directory.keys)
         try:
             return keys.create("default", name="first key") if new else None

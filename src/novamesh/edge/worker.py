@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import time
+from collections import Counter
 
 import msgspec
 
@@ -14,6 +15,8 @@ from novamesh.config import Config
 from novamesh.datadir import DataDirectory
 from novamesh.edge import client
 from novamesh.edge.auth import REFRESH_S, Keyring
+from novamesh.edge.gate import Gate
+from novamesh.edge.rates import Rates
 from novamesh.errors import RequestError
 from novamesh.spool.writer import Limits, SpoolWriter
 from novamesh.sql.types import PathTypes
@@ -47,6 +50,9 @@ class Worker:
         self.metrics = WorkerMetrics(directory.run, os.getpid())
         self.store: StoreStatus | None = None
         self.store_problem: str | None = "the store has not answered yet"
+        self.rates = Rates(directory.run)
+        self.gate = Gate(config, self.rates)
+        self.busy: Counter[str] = Counter()  # connections (host:port) on which an answer is awaited
         self.types: dict[str, PathTypes] = {}  # of each space, as the store last said
         self.checking = asyncio.Semaphore(1)  # for SQL that takes long to check
         self._started = time.monotonic()
@@ -63,6 +69,13 @@ class Worker:
         self.metrics.heartbeat(time.time(), False)
         self.metrics.close()
         self.keyring.close()
+        self.rates.close()
+
+    def leave(self, client: str) -> None:
+        """One answer less is awaited on a connection."""
+        self.busy[client] -= 1
+        if not self.busy[client]:
+            del self.busy[client]
 
     def problems(self) -> list[Problem]:
         """The parts that are unwell now."""
