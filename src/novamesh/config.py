@@ -89,7 +89,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     export_key_concurrent: Annotated[Positive, _help("Exports of one key that run at once.")] = 1
 
     tls_cert: Annotated[str, _help("File with the TLS certificate and its chain (PEM): HTTPS, with HTTP/2.")] = ""
-    tls_key: Annotated[str, _help("File with the certificate's private key (PEM, PKCS #8).")] = ""
+    tls_key: Annotated[str, _help("File with the certificate's private key (PEM).")] = ""
 
     log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$"), _help("debug, info, warning or error.")] = (
         "info"
