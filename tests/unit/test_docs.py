@@ -85,6 +85,8 @@ def test_defaults_in_limits_are_the_code_s() -> None:
         ("query_key_waiting", f"| {config.query_key_waiting},"),
         ("export_key_concurrent", f"/ {config.export_key_concurrent},"),
         ("body_memory_bytes", f"{config.body_memory_bytes // 2**20} MiB"),
+        ("connection_max_concurrent", f"| {config.connection_max_concurrent},"),
+        ("idle_timeout_ms", f"/ {config.idle_timeout_ms // 1000} s"),
         ("request_max_concurrent", f"| {config.request_max_concurrent},"),
     ):
         (row,) = [line for line in text.splitlines() if f"`{name}`" in line]

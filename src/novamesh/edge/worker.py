@@ -13,9 +13,11 @@ import msgspec
 
 from novamesh.config import Config
 from novamesh.datadir import DataDirectory
+from novamesh.descriptors import connections
 from novamesh.edge import client
 from novamesh.edge.auth import REFRESH_S, Keyring
 from novamesh.edge.gate import Gate
+from novamesh.edge.idle import IdleWatch
 from novamesh.edge.rates import Rates
 from novamesh.errors import RequestError
 from novamesh.spool.writer import Limits, SpoolWriter
@@ -55,16 +57,19 @@ class Worker:
         self.busy: Counter[str] = Counter()  # connections (host:port) on which an answer is awaited
         self.types: dict[str, PathTypes] = {}  # of each space, as the store last said
         self.checking = asyncio.Semaphore(1)  # for SQL that takes long to check
+        self.idle = IdleWatch(config, connections(config), self.busy)
         self._started = time.monotonic()
         limits = Limits(directory.spool, config.spool_limit_bytes, config.disk_reserve_bytes)
         self.spool = SpoolWriter(directory.spool, directory.node_id(), config.spool_segment_bytes, limits, loop)
         self._tasks = [loop.create_task(self._tend()), loop.create_task(self._ask_store())]
+        self.idle.start()
         self.metrics.heartbeat(time.time(), True)
 
     def close(self) -> None:
         """Sync and close everything. For when the loop has stopped."""
         for task in self._tasks:
             task.cancel()
+        self.idle.stop()
         self.spool.stop()
         self.metrics.heartbeat(time.time(), False)
         self.metrics.close()
