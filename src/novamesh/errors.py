@@ -35,6 +35,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from novamesh.redact import redact
+
 
 class NovameshError(Exception):
     """Base of all errors raised by novamesh."""
@@ -79,6 +81,7 @@ class RequestError(NovameshError):
         headers: tuple[tuple[str, str], ...] = (),
         retry_after: int | None = None,
     ) -> None:
+        message = redact(message)
         super().__init__(message)
         self.message = message
         self.details = details
@@ -91,7 +94,7 @@ class RequestError(NovameshError):
         document: dict[str, Any] = {"error": self.code, "message": self.message}
         if self.details:
             document["details"] = self.details
-        return msgspec.json.encode(document)
+        return redact(msgspec.json.encode(document).decode()).encode()
 
 
 class Unauthorized(RequestError):

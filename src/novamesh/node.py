@@ -64,6 +64,7 @@ class Node:
         check_certificate(self.config)
         check_port(self.config)
         raise_limit(self.config)
+        os.umask(0o077)  # whatever this node and its children write is for nobody else
         new = self.directory.open()
         clear_leftovers(self.directory.spool)
         metrics.reset(self.directory.run)

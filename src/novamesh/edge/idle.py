@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import socket
+import stat
 import struct
 import threading
 import time
@@ -95,6 +96,9 @@ class IdleWatch:
 
     def _look_at(self, descriptor: int, limits: Limits) -> bool:
         """Whether it is a connection; OSError if it is no TCP socket at all."""
+        # Closing a copy of a file's descriptor would end the locks that SQLite has on it.
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            return False
         # A copy: the number may be another connection's by the time it is closed.
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM, fileno=os.dup(descriptor)) as connection:
             info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
