@@ -41,6 +41,12 @@ def test_every_setting_has_help_and_a_flag(setting: object) -> None:
     assert any("--" + row.name.replace("_", "-") in option.opts for option in serve.params)
 
 
+def test_every_setting_is_documented() -> None:
+    text = "".join(page.read_text() for page in [ROOT / "README.md", *DOCS.rglob("*.md")])
+    for name in (setting.name for setting in settings()):
+        assert f"`{name}`" in text or f"--{name.replace('_', '-')} " in text, name
+
+
 def _commands(command: click.Command, path: str) -> list[tuple[str, click.Command]]:
     found = [(path, command)]
     if isinstance(command, click.Group):

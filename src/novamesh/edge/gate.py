@@ -5,6 +5,7 @@ clients take no more than they sent; a large one may take three quarters of the 
 beside it; and no key may have more than half, of the bytes and of the requests, so that none can shut out the others.
 """
 
+import asyncio
 import math
 import time
 from types import TracebackType
@@ -17,6 +18,9 @@ from novamesh.errors import Forbidden, Overloaded, PayloadTooLarge, RateLimited,
 from novamesh.keys import Key
 
 SMALL_BYTES = 64 * 1024
+# For parsing, of one round of the event loop; a smaller body takes no time worth a turn.
+ROUND_S = 0.02
+PACED_BYTES = 8 * 1024
 _LARGE_PART = 3, 4
 _BUSY = "This node has as much under way as it can hold; send the request again in a moment."
 _BUSY_KEY = "This key has as much under way as one key may; wait for answers before sending more."
@@ -33,6 +37,25 @@ class Usage:
         self.bytes = self.requests = 0
 
 
+class Pace:
+    """Keeps one round of the event loop short, however many bodies have come at once: what came meanwhile, such as a
+    question for the node's health, is in the next round."""
+
+    def __init__(self) -> None:
+        self._ends: float | None = None  # of this round, if anything was parsed in it
+
+    async def wait(self) -> None:
+        """Wait for a round that has time for a body."""
+        while self._ends is not None and time.monotonic() > self._ends:  # noqa: ASYNC110 - what is waited for is a round
+            await asyncio.sleep(0)
+        if self._ends is None:
+            self._ends = time.monotonic() + ROUND_S
+            asyncio.get_running_loop().call_soon(self._begin)
+
+    def _begin(self) -> None:
+        self._ends = None
+
+
 class Gate:
     """One worker's budget. For the event loop's thread."""
 
@@ -40,6 +63,7 @@ class Gate:
         self.config = config
         self.rates = rates
         self.all = Usage()
+        self.pace = Pace()
         self._keys: dict[str, Usage] = {}
 
     def enter(self, key: Key, scope: Scope, *, sends: bool) -> "Entry":

@@ -5,7 +5,7 @@ import time
 import msgspec
 from granian.rsgi import HTTPProtocol, Scope
 
-from novamesh.edge.gate import Entry, Headers
+from novamesh.edge.gate import PACED_BYTES, Entry, Headers
 from novamesh.edge.request import read_body, read_flag, read_header, read_parameters
 from novamesh.edge.worker import Worker
 from novamesh.errors import InvalidParameter, RequestError
@@ -37,6 +37,8 @@ async def batch(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
         partial = read_flag(read_parameters(scope.query_string, ("partial",)), "partial")
         config = worker.config
         body = await read_body(scope, protocol, config.batch_limit_bytes, config.body_timeout_ms / 1000, entry)
+        if len(body) > PACED_BYTES:
+            await worker.gate.pace.wait()
         accepted = accept_batch(body, partial=partial)
         record = await _spool(worker, key, scope, accepted, entry, named=True)
         answer: dict[str, object] = {"accepted": True, "events": accepted.count, "batch_id": record.batch_id}
