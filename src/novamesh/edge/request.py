@@ -26,8 +26,10 @@ ZSTD_WINDOW_LOG = 23
 THREAD_BYTES = 128 * 1024
 # So many at once: each may make ten megabytes of very little, and there are not more cores than a few.
 INFLATING = 2
-# A longer body is read in pieces, so that it counts with what has come of it.
-WHOLE_BYTES = 64 * 1024
+# A longer body is read in pieces, so that it counts with what has come of it. Pieces cost time: a usual batch is whole,
+# and counts with so much until it is there.
+WHOLE_BYTES = 256 * 1024
+_AHEAD_BYTES = 64 * 1024
 # A body may be compressed in several pieces; a great many take time however small they are.
 MAX_MEMBERS = 10_000
 PIECE_BYTES = 64 * 1024
@@ -82,8 +84,11 @@ async def read_body(scope: Scope, protocol: HTTPProtocol, limit: int, timeout_s:
         async with asyncio.timeout(timeout_s):
             # With a length the server reads no further than that; without one we have to count.
             if length is not None and int(length) <= WHOLE_BYTES:
-                holder.hold(int(length))
+                ahead = min(int(length), _AHEAD_BYTES)
+                holder.hold(ahead)
                 data = await protocol()
+                if len(data) > ahead:
+                    holder.hold(len(data) - ahead)
             else:
                 data = await _read_counted(scope, protocol, limit, holder)
     except TimeoutError:
