@@ -31,6 +31,7 @@ from novamesh.store.contract import (
     decode_error,
 )
 from novamesh.store.queries import EXIT_STUCK_QUERY, INTERRUPT_GRACE_S, Limits, QueryServer, Running, Watchdog
+from novamesh.store.turns import Ticket
 from tests.support import wait_for
 from tests.unit.store_files import Store, named
 
@@ -342,9 +343,12 @@ def test_a_query_over_its_time_is_ended(serve: Callable[..., Server]) -> None:
 
 def test_a_query_that_finds_no_slot_is_told_so(serve: Callable[..., Server]) -> None:
     server = serve(time_limit_s=0.3, max_concurrent=1)
-    assert server.server._slots.acquire(blocking=False)
-    assert error(server.ask("SELECT 1")).code == "store_unavailable"
-    server.server._slots.release()
+    client, _peer = socket.socketpair()
+    with client, _peer:
+        held = Ticket(client, QueryRequest("default", "", {}, "json", 1), 0.0)
+        assert server.server._turns.enter(held)
+        assert error(server.ask("SELECT 1")).code == "store_unavailable"
+        assert server.server._turns.leave(held) is None
     assert kinds(server.ask("SELECT 1"))[-1] == END
 
 

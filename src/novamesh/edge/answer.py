@@ -14,6 +14,7 @@ from novamesh.edge.connection import Backlog, cut
 from novamesh.edge.request import ClientGone
 from novamesh.edge.worker import Worker
 from novamesh.errors import InvalidParameter, InvalidQuery
+from novamesh.keys import Key
 from novamesh.sql.explain import explain
 from novamesh.sql.guard import Checked
 from novamesh.sql.parameters import bind
@@ -48,7 +49,7 @@ def read_sql(values: dict[str, str]) -> str:
 
 def store_request(
     checked: Checked,
-    space: str,
+    key: Key,
     kind: str,
     limit: int | None,
     parameters: dict[str, Any] | list[Any],
@@ -56,7 +57,8 @@ def store_request(
 ) -> QueryRequest:
     """What the store is asked for a checked query. Raises :class:`InvalidParameter` for what ``parameters`` lack."""
     return QueryRequest(
-        space=space,
+        space=key.space,
+        key=key.id,
         sql=checked.sql,
         names=checked.names,
         format=kind,
@@ -103,6 +105,7 @@ class Answering:
 
     async def run(self, make: Callable[[Form], QueryRequest]) -> None:
         """Answer, until the client goes. Raises :class:`RequestError` and :class:`ClientGone`."""
+        self._worker.busy[self._scope.client] += 1
         gone = asyncio.ensure_future(self._protocol.client_disconnect())
         answer = asyncio.ensure_future(self._answer(make))
         try:
@@ -114,6 +117,7 @@ class Answering:
             gone.cancel()
             answer.cancel()
             await asyncio.wait((answer,))  # until the store knows
+            self._worker.leave(self._scope.client)
 
     async def _answer(self, make: Callable[[Form], QueryRequest]) -> None:
         form = Form(careful=False, types=self._worker.types.get(self._space, NO_TYPES))

@@ -11,8 +11,10 @@ from novamesh.errors import (
     InvalidQuery,
     NotReady,
     QueryNotAllowed,
+    RateLimited,
     RequestError,
     SpoolFull,
+    TooManyQueries,
     Unauthorized,
 )
 
@@ -79,6 +81,16 @@ _SPOOL_FULL = _error(
     SpoolFull,
     "nothing was queued; send it again after Retry-After",
     "Nothing was accepted because this node's disk is full; send it again later.",
+)
+_RATE_LIMITED = _error(
+    RateLimited,
+    "nothing was queued; the key may send no more now",
+    "This key may send 1000 events a second; send them again in 1 s.",
+)
+_TOO_MANY_QUERIES = _error(
+    TooManyQueries,
+    "send it again after Retry-After",
+    "32 queries of this key wait already; wait for answers before sending more.",
 )
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -162,6 +174,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
                 Detail("/userId", "`userId` is not a known field: did you mean `user_id`?"),
             ),
             _UNAUTHORIZED,
+            _RATE_LIMITED,
             _SPOOL_FULL,
         ),
     ),
@@ -202,6 +215,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
                 Detail("/events/1/event", "`event` must not be blank.", 1),
             ),
             _UNAUTHORIZED,
+            _RATE_LIMITED,
             _SPOOL_FULL,
         ),
     ),
@@ -235,6 +249,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             ),
             _error(InvalidQuery, "the SQL cannot be understood", "Unknown column evnt; did you mean event?"),
             _UNAUTHORIZED,
+            _TOO_MANY_QUERIES,
             _error(
                 QueryNotAllowed,
                 "anything but reading your own events",

@@ -46,7 +46,7 @@ async def export(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
 
     def request(form: Form) -> QueryRequest:
         checked = check(text, schema=schema, limit=None, careful=form.careful, extent=extent, types=form.types)
-        return store_request(checked, key.space, kind, limit=None, parameters={}, skip=after)
+        return store_request(checked, key, kind, limit=None, parameters={}, skip=after)
 
     headers = [("export-cursor", _cursor(extent))] if plain.resumable else []
     await Answering(worker, key.space, scope, protocol, text, headers).run(request)

@@ -7,11 +7,16 @@ import os
 import signal
 import sqlite3
 import time
+from collections import Counter
 
 from novamesh.config import Config
 from novamesh.datadir import DataDirectory
+from novamesh.descriptors import connections
 from novamesh.edge import client
 from novamesh.edge.auth import REFRESH_S, Keyring
+from novamesh.edge.gate import Gate
+from novamesh.edge.idle import IdleWatch
+from novamesh.edge.rates import Rates
 from novamesh.errors import RequestError
 from novamesh.spool import tally
 from novamesh.spool.tally import Tally
@@ -43,8 +48,12 @@ class Worker:
         self.metrics = WorkerMetrics(directory.run, os.getpid())
         self.store: StoreStatus | None = None
         self.store_problem: str | None = "the store has not answered yet"
+        self.rates = Rates(directory.run)
+        self.gate = Gate(config, self.rates)
+        self.busy: Counter[str] = Counter()  # connections (host:port) on which an answer is awaited
         self.types: dict[str, PathTypes] = {}  # of each space, as the store last said
         self.checking = asyncio.Semaphore(1)  # for SQL that takes long to check
+        self.idle = IdleWatch(config, connections(config), self.busy)
         self._started = time.monotonic()
         limits = Limits(directory.spool, config.spool_limit_bytes, config.disk_reserve_bytes)
         self._tally = Tally(directory.ledger, directory.spool)
@@ -52,17 +61,26 @@ class Worker:
             directory.spool, directory.node_id(), config.spool_segment_bytes, limits, loop, self._tally
         )
         self._tasks = [loop.create_task(self._tend()), loop.create_task(self._ask_store())]
+        self.idle.start()
         self.metrics.heartbeat(time.time(), True)
 
     def close(self) -> None:
         """Sync and close everything. For when the loop has stopped."""
         for task in self._tasks:
             task.cancel()
+        self.idle.stop()
         self.spool.stop()
         self._tally.close()
         self.metrics.heartbeat(time.time(), False)
         self.metrics.close()
         self.keyring.close()
+        self.rates.close()
+
+    def leave(self, client: str) -> None:
+        """One answer less is awaited on a connection."""
+        self.busy[client] -= 1
+        if not self.busy[client]:
+            del self.busy[client]
 
     def problems(self) -> list[Problem]:
         """The parts that are unwell now."""

@@ -43,7 +43,7 @@ class QueryRequest(msgspec.Struct, frozen=True, tag="query"):
     all rows, at the speed of the reader. ``skip`` are rows at its start that the reader has already. ``relied`` are the
     types of paths that the SQL was made for (see :class:`TypesAnswer`); with others it must not run. Nor if it reads
     ``shredded_only`` and there are events that are kept as JSON. The columns at the places ``variants`` are called
-    VARIANT, whatever they are.
+    VARIANT, whatever they are. ``key`` is the id of the key that asks: keys take turns.
     """
 
     space: str
@@ -57,6 +57,7 @@ class QueryRequest(msgspec.Struct, frozen=True, tag="query"):
     relied: dict[str, str] = {}
     shredded_only: bool = False
     variants: tuple[int, ...] = ()
+    key: str = ""
 
 
 class StatusRequest(msgspec.Struct, frozen=True, tag="status"):

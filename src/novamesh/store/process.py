@@ -54,6 +54,9 @@ class StoreProcess:
                 export_time_s=config.export_time_limit_ms / 1000,
                 exports=config.export_max_concurrent,
                 result_bytes=config.query_result_limit_bytes,
+                key_concurrent=config.query_key_concurrent,
+                key_waiting=config.query_key_waiting,
+                key_exports=config.export_key_concurrent,
             ),
             self._auditor.recount,
         )
