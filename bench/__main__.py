@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import edge, hostile, queries, store, upkeep
+from bench import edge, hostile, overload, queries, store, upkeep
 from bench.report import Row, as_json, as_markdown
 
 
@@ -14,7 +14,7 @@ def main() -> None:
     """Measure and print; progress goes to stderr."""
     parser = argparse.ArgumentParser(description="Measures real nodes; takes about ten minutes.")
     parser.add_argument("--seconds", type=float, default=5, help="length of each load (default 5)")
-    parser.add_argument("--only", default="abcdefghi", help="groups to measure, such as ab (default all)")
+    parser.add_argument("--only", default="abcdefghij", help="groups to measure, such as ab (default all)")
     parser.add_argument("--json", type=Path, help="write the figures here as JSON too")
     parser.add_argument("--events", type=float, default=1, help="group g: part of its 6 million events (default 1)")
     parser.add_argument("--keep", type=Path, help="group g: make its data here, or use what an earlier run made")
@@ -52,6 +52,8 @@ def _measure(directory: Path, options: argparse.Namespace) -> Iterator[Row]:
     if "h" in groups:
         yield from hostile.measure(directory, seconds)
     if "i" in groups:
+        yield from overload.measure(directory, seconds)
+    if "j" in groups:
         yield from upkeep.measure(directory, seconds)
 
 

@@ -15,7 +15,8 @@ import duckdb
 from bench.events import BATCH_SIZE, BROWSERS, COUNTRIES, EVENT_NAMES, PAGES
 from novamesh.config import Config
 from novamesh.store.contract import schema_for
-from novamesh.store.duckdb import FILE_NAME, Database
+from novamesh.store.damage import FILE_NAME
+from novamesh.store.duckdb import Database
 from novamesh.store.paths import PathBudget, paths_of
 
 SEED = 7

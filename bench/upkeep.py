@@ -1,4 +1,4 @@
-"""(i) backup, restore, erasing a person, retention and compaction of a large database, while events keep coming in."""
+"""(j) backup, restore, erasing a person, retention and compaction of a large database, while events keep coming in."""
 
 import json
 import statistics
@@ -62,7 +62,7 @@ class Sender:
 
 
 def measure(directory: Path, seconds: float) -> Iterator[Row]:
-    """All of group i. Raises AssertionError if an event is missing, or there twice, at any point."""
+    """All of group j. Raises AssertionError if an event is missing, or there twice, at any point."""
     node_directory, copy = directory / "upkeep", directory / "copy"
     with running_node(node_directory, workers=1) as node:
         bodies = batches(100)
@@ -72,11 +72,11 @@ def measure(directory: Path, seconds: float) -> Iterator[Row]:
         headers = _admin(node)
         sender = Sender(node)
         _, felt = sender.during(lambda: time.sleep(seconds))
-        yield Row("i", "nothing but one client", EVENTS, "events", note=felt)
+        yield Row("j", "nothing but one client", EVENTS, "events", note=felt)
         took, felt = sender.during(lambda: _command("backup", copy, f"--data-dir={node.data_dir}"))
         manifest = json.loads((copy / "backup.json").read_text())
         size = sum(file["size"] for file in manifest["files"]) / MIB
-        yield Row("i", "novamesh backup", took, "s", note=f"{size:,.0f} MiB; {felt}")
+        yield Row("j", "novamesh backup", took, "s", note=f"{size:,.0f} MiB; {felt}")
         assert manifest["events"] >= EVENTS
         yield from _restored(directory, copy, manifest["events"])
         theirs = node.rows(f"SELECT count(*) FROM events WHERE user_id = '{USER}'")[0][0]
@@ -85,15 +85,15 @@ def measure(directory: Path, seconds: float) -> Iterator[Row]:
         took, felt = sender.during(lambda: answers.append(httpx.delete(url, headers=headers, timeout=60)))
         erased = answers[0].json()["events"]
         assert erased == theirs > 0, (erased, theirs)
-        yield Row("i", "DELETE /v1/users/{user_id}", took, "s", note=f"{erased:,} events; {felt}")
+        yield Row("j", "DELETE /v1/users/{user_id}", took, "s", note=f"{erased:,} events; {felt}")
         ancient = node.rows("SELECT count(*) FROM events WHERE timestamp < '2021-01-01'")[0][0]
         took, felt = sender.during(lambda: _command("retention", "365d", f"--data-dir={node.data_dir}"))
-        yield Row("i", "novamesh retention 365d", took, "s", note=f"{ancient:,} old events; {felt}")
+        yield Row("j", "novamesh retention 365d", took, "s", note=f"{ancient:,} old events; {felt}")
         sender.stop()
         assert sender.refused == 0
         left = EVENTS + sender.accepted - erased - ancient
         node.wait_for_count(left)
-        yield Row("i", "events left, all accounted for", left, "events")
+        yield Row("j", "events left, all accounted for", left, "events")
         node.stop()
         yield from _compacted(node)
 
@@ -109,7 +109,7 @@ def _admin(node: RunningNode) -> dict[str, str]:
 def _restored(directory: Path, copy: Path, events: int) -> Iterator[Row]:
     started = time.perf_counter()
     _command("restore", copy, f"--data-dir={directory / 'restored'}")
-    yield Row("i", "novamesh restore", time.perf_counter() - started, "s", note="every file checked")
+    yield Row("j", "novamesh restore", time.perf_counter() - started, "s", note="every file checked")
     with running_node(directory / "restored") as restored:
         restored.key = _key(restored)
         found = wait_for(lambda: max(restored.count() - events, 0) + 1, what="the restored events") - 1
@@ -134,7 +134,7 @@ def _compacted(node: RunningNode) -> Iterator[Row]:
     started = time.perf_counter()
     _command("compact", f"--data-dir={node.data_dir}")
     after = file.stat().st_size / MIB
-    yield Row("i", "novamesh compact", time.perf_counter() - started, "s", note=f"{before:,.0f} -> {after:,.0f} MiB")
+    yield Row("j", "novamesh compact", time.perf_counter() - started, "s", note=f"{before:,.0f} -> {after:,.0f} MiB")
 
 
 def _command(*arguments: str | Path) -> None:

@@ -45,12 +45,20 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     node: Annotated[NodeName, _help("This node's name, as clients see it.")] = "novamesh-1"
     region: Annotated[str, _help("Short name of the region.")] = "local"
     region_label: Annotated[str, _help("The region's name for people.")] = "Local"
-    public_url: Annotated[str, _help("Base URL that clients use; default http://host:port.")] = ""
+    public_url: Annotated[str, _help("Base URL that clients use; default http(s)://host:port.")] = ""
     workers: Annotated[Natural, _help("Edge processes; 0 takes one for every two cores.")] = 0
     store: Annotated[str, _help("Where events are stored: duckdb.")] = "duckdb"
 
     event_limit_bytes: Annotated[Positive, _help("Largest /v1/ingest body, after decompression.")] = 256 * KIB
     batch_limit_bytes: Annotated[Positive, _help("Largest /v1/batch body, after decompression.")] = 10 * MIB
+    key_rate: Annotated[Natural, _help("Events a second a key may send, unless it has its own; 0: no limit.")] = 0
+    key_burst: Annotated[Natural, _help("Events a key may send at once; 0: 5 s of its rate, at least 500.")] = 0
+    body_memory_bytes: Annotated[Positive, _help("Memory for bodies under way, in each edge process.")] = 256 * MIB
+    request_max_concurrent: Annotated[
+        Positive, _help("Requests with bodies under way, in each edge process; no key has more than half.")
+    ] = 2048
+    connection_max_concurrent: Annotated[Positive, _help("Connections that are open, in each edge process.")] = 16_384
+    idle_timeout_ms: Annotated[Positive, _help("A connection on which nothing happens is closed after this.")] = 75_000
     header_timeout_ms: Annotated[Positive, _help("Time for a request's headers to arrive.")] = 10_000
     body_timeout_ms: Annotated[Positive, _help("Time for a request's body to arrive.")] = 30_000
     stop_timeout_s: Annotated[
@@ -75,9 +83,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     query_memory_limit_bytes: Annotated[Positive, _help("Memory the store may use for queries and loading.")] = 2 * GIB
     query_threads: Annotated[Natural, _help("Threads the store may use; 0 takes all cores.")] = 0
     query_max_concurrent: Annotated[Positive, _help("Queries that run at once; more wait their turn.")] = 8
+    query_key_concurrent: Annotated[Positive, _help("Queries of one key that run at once.")] = 4
+    query_key_waiting: Annotated[Natural, _help("Queries of one key that wait; more are refused.")] = 32
     query_result_limit_bytes: Annotated[Positive, _help("A query's result is ended at this size.")] = 256 * MIB
     export_time_limit_ms: Annotated[Positive, _help("An export is stopped after this time.")] = 3_600_000
     export_max_concurrent: Annotated[Positive, _help("Exports that run at once; more wait their turn.")] = 2
+
+    export_key_concurrent: Annotated[Positive, _help("Exports of one key that run at once.")] = 1
+
+    tls_cert: Annotated[str, _help("File with the TLS certificate and its chain (PEM): HTTPS, with HTTP/2.")] = ""
+    tls_key: Annotated[str, _help("File with the certificate's private key (PEM).")] = ""
 
     log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$"), _help("debug, info, warning or error.")] = (
         "info"
@@ -94,7 +109,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if self.public_url:
             return self.public_url.rstrip("/")
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
 
     @property
     def edge_workers(self) -> int:
@@ -199,6 +214,14 @@ def _checked(config: Config) -> Config:
         raise ConfigError(f"store must be duckdb, not {config.store!r}")
     if config.batch_limit_bytes > config.spool_segment_bytes:
         raise ConfigError("batch_limit_bytes must not be larger than spool_segment_bytes")
+    if config.body_memory_bytes < 4 * config.batch_limit_bytes:
+        raise ConfigError("body_memory_bytes must be at least four times batch_limit_bytes")
+    if config.key_burst and not config.key_rate:
+        raise ConfigError("key_burst needs key_rate")
+    if config.idle_timeout_ms <= config.body_timeout_ms:
+        raise ConfigError("idle_timeout_ms must be larger than body_timeout_ms")
+    if bool(config.tls_cert) != bool(config.tls_key):
+        raise ConfigError("tls_cert and tls_key go together; give both or neither")
     return config
 
 

@@ -8,10 +8,15 @@ from pathlib import Path
 
 import msgspec
 
+from novamesh.config import Config
 from novamesh.errors import StartError
-from novamesh.spool.segment import sync_directory
+from novamesh.spool.files import SYSTEM
 
 FORMAT = 1
+
+
+class DirectoryInUse(StartError):
+    """Another process has taken the data directory."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -21,8 +26,13 @@ class Identity(msgspec.Struct, frozen=True):
     node_id: uuid.UUID
 
 
-class InUse(StartError):
-    """Another node runs on the directory."""
+class Running(msgspec.Struct, frozen=True):
+    """``run/node.json``: what a node is called, where it answers and its process."""
+
+    node: str
+    region: str
+    url: str
+    pid: int
 
 
 class DataDirectory:
@@ -31,11 +41,13 @@ class DataDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.spool = path / "spool"
+        self.ledger = path / "ledger"
         self.store = path / "store"
         self.run = path / "run"
         self.keys = path / "keys.db"
         self.status = path / "status.db"
         self.identity = path / "node.json"
+        self._running = self.run / "node.json"
         self._lock: int | None = None
 
     def node_id(self) -> bytes:
@@ -55,17 +67,34 @@ class DataDirectory:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise StartError(f"data directory {self.path} cannot be used: {reason}") from None
 
-    def take(self) -> bool:
-        """Take an existing directory for this process, changing nothing. Returns whether no node uses it.
+    def describe(self, config: Config) -> None:
+        """Leave word in ``run/`` of the node that runs here. Raises OSError."""
+        running = Running(config.node, config.region, config.base_url, os.getpid())
+        draft = self._running.with_suffix(".tmp")
+        draft.write_bytes(msgspec.json.encode(running))
+        draft.rename(self._running)
 
-        Raises :class:`StartError` if there is none.
+    def running(self) -> Running | None:
+        """The node that runs here or ran here last; None if none has left word."""
+        try:
+            return msgspec.json.decode(self._running.read_bytes(), type=Running)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def open_stopped(self) -> bool:
+        """Take the directory for this process if no node uses it. Returns whether it could; nothing is made or changed.
+
+        Raises :class:`StartError` if there is no node's data, or it cannot be used.
         """
         if not self.identity.exists():
-            raise StartError(f"there is no node's data in {self.path}; give --data-dir")
+            raise StartError(f"there is no node's data in {self.path}; run novamesh serve first or give --data-dir")
+        self._check_existing()
         try:
             self._take_lock()
-        except InUse:
+        except DirectoryInUse:
             return False
+        except OSError as error:
+            raise StartError(f"data directory {self.path} cannot be used: {error.strerror}") from None
         return True
 
     def close(self) -> None:
@@ -77,7 +106,7 @@ class DataDirectory:
     def _check_existing(self) -> None:
         if not self.identity.exists():
             # A start that was cut short may have left some of these.
-            begun = {"lock", "node.tmp", self.spool.name, self.store.name, self.run.name}
+            begun = {"lock", "node.tmp", self.spool.name, self.ledger.name, self.store.name, self.run.name}
             if self.path.exists() and any(entry.name not in begun for entry in self.path.iterdir()):
                 raise StartError(
                     f"data directory {self.path} holds other files; choose an empty directory or one of novamesh"
@@ -95,7 +124,7 @@ class DataDirectory:
         if not os.access(self.path, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         self._take_lock()
-        for directory in (self.spool, self.store, self.run):
+        for directory in (self.spool, self.ledger, self.store, self.run):
             directory.mkdir(exist_ok=True, mode=0o700)
         if self.identity.exists():
             return False
@@ -106,8 +135,8 @@ class DataDirectory:
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(self.identity)
-        sync_directory(self.path)
-        sync_directory(self.path.parent)
+        SYSTEM.sync_directory(self.path)
+        SYSTEM.sync_directory(self.path.parent)
         return True
 
     def _take_lock(self) -> None:
@@ -116,7 +145,7 @@ class DataDirectory:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            raise InUse(
+            raise DirectoryInUse(
                 f"data directory {self.path} is in use by another node; stop that one or choose another directory"
             ) from None
         self._lock = descriptor

@@ -7,7 +7,7 @@
     ├── StartError                  start-up: port in use, data directory locked, newer or not writable
     └── RequestError                has a code, a status and a message; goes out as JSON
         ├── Unauthorized            401  no key, or a wrong one
-        ├── Forbidden               403  the key lacks the scope
+        ├── Forbidden               403  the key lacks the scope, or is bound to other origins
         ├── NotFound                404
         ├── MethodNotAllowed        405  + Allow
         ├── RequestTimeout          408  the body did not arrive in time
@@ -21,6 +21,9 @@
         ├── QueryNotAllowed         403  SQL that may not be run
         ├── QueryTimeout            400  400, because sending it again will not help
         ├── QueryTooLarge           400
+        ├── RateLimited             429  + Retry-After: the key has sent more events than it may
+        ├── TooManyQueries          429  + Retry-After: too many queries of this key wait already
+        ├── Overloaded              503  + Retry-After: too many requests, or too much in them, are under way
         ├── SpoolFull               503  + Retry-After: the disk reserve or the spool limit is reached
         ├── SpoolUnavailable        503  + Retry-After: the disk refused a write or a sync
         ├── StoreUnavailable        503  + Retry-After: the store is starting, busy or restarting
@@ -31,6 +34,8 @@
 from typing import Any, ClassVar
 
 import msgspec
+
+from novamesh.redact import redact
 
 
 class NovameshError(Exception):
@@ -60,13 +65,13 @@ class Detail(msgspec.Struct, frozen=True, omit_defaults=True):
 class RequestError(NovameshError):
     """An error a client sees. Subclasses fix ``code``, ``status`` and ``retry_after``.
 
-    ``retry_after`` is in seconds; it is sent as ``Retry-After``. ``headers`` are extra
-    response headers.
+    ``retry_after`` is in seconds; it is sent as ``Retry-After``, and can be given where it is known better.
+    ``headers`` are extra response headers.
     """
 
     code: ClassVar[str]
     status: ClassVar[int]
-    retry_after: ClassVar[int | None] = None
+    retry_after: int | None = None
 
     def __init__(
         self,
@@ -74,18 +79,22 @@ class RequestError(NovameshError):
         *,
         details: tuple[Detail, ...] = (),
         headers: tuple[tuple[str, str], ...] = (),
+        retry_after: int | None = None,
     ) -> None:
+        message = redact(message)
         super().__init__(message)
         self.message = message
         self.details = details
         self.headers = headers
+        if retry_after is not None:
+            self.retry_after = retry_after
 
     def body(self) -> bytes:
         """The error as JSON: ``error``, ``message`` and, where there are any, ``details``."""
         document: dict[str, Any] = {"error": self.code, "message": self.message}
         if self.details:
             document["details"] = self.details
-        return msgspec.json.encode(document)
+        return redact(msgspec.json.encode(document).decode()).encode()
 
 
 class Unauthorized(RequestError):
@@ -146,6 +155,18 @@ class QueryTimeout(RequestError):
 
 class QueryTooLarge(RequestError):
     code, status = "query_too_large", 400
+
+
+class RateLimited(RequestError):
+    code, status, retry_after = "rate_limited", 429, 1
+
+
+class TooManyQueries(RequestError):
+    code, status, retry_after = "too_many_queries", 429, 1
+
+
+class Overloaded(RequestError):
+    code, status, retry_after = "overloaded", 503, 1
 
 
 class SpoolFull(RequestError):

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from novamesh.redact import redact
+
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
@@ -25,7 +27,7 @@ class JsonFormatter(logging.Formatter):
         line |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
         if record.exc_info:
             line["traceback"] = "".join(traceback.format_exception(*record.exc_info))
-        return _encoder.encode(line).decode()
+        return redact(_encoder.encode(line).decode())
 
 
 def dict_config(level: str) -> dict[str, Any]:

@@ -13,21 +13,26 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import msgspec
-from granian.constants import Interfaces, Loops
-from granian.http import HTTP1Settings
+from granian.constants import Interfaces, Loops, SSLProtocols
+from granian.http import HTTP1Settings, HTTP2Settings
 from granian.log import LogLevels
 from granian.server.mp import MPServer
 
-from novamesh.config import Config
+from novamesh import tls
+from novamesh.config import KIB, Config
 from novamesh.datadir import DataDirectory
+from novamesh.descriptors import connections, raise_limit
+from novamesh.edge import rates
 from novamesh.errors import StartError
 from novamesh.keys import KeyStore
 from novamesh.logs import dict_config
-from novamesh.spool.segment import clear_leftovers
+from novamesh.spool import tally
+from novamesh.spool.repair import clear_leftovers
 from novamesh.status import metrics
 from novamesh.status.uptime import HEARTBEAT_S, Uptime
 from novamesh.store.contract import EXIT_REFUSED
@@ -38,6 +43,9 @@ log = logging.getLogger(__name__)
 RESTART_DELAYS_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 STEADY_S = 30.0
 BACKLOG = 4096
+# What a client may make a worker keep of its headers: the longest address (64 KiB) fits.
+HEADER_BYTES = 128 * KIB
+HTTP2_STREAMS = 128
 
 
 class Node:
@@ -54,10 +62,20 @@ class Node:
 
         Raises :class:`StartError`; nothing is touched then.
         """
+        check_certificate(self.config)
         check_port(self.config)
+        raise_limit(self.config)
+        os.umask(0o077)  # whatever this node and its children write is for nobody else
         new = self.directory.open()
         clear_leftovers(self.directory.spool)
+        try:
+            tally.fold(self.directory.ledger, self.directory.spool)
+            self.directory.describe(self.config)
+        except OSError as error:
+            # A full disk, perhaps. The counts hold without it, and are folded at another start.
+            log.error("the counts of the last run cannot be folded", extra={"cause": str(error)})
         metrics.reset(self.directory.run)
+        rates.reset(self.directory.run)
         keys = KeyStore(self.directory.keys)
         try:
             return keys.create("default", name="first key") if new else None
@@ -219,13 +237,25 @@ def make_server(config: Config) -> MPServer:
         loop=Loops.uvloop,
         websockets=False,
         backlog=BACKLOG,
-        backpressure=BACKLOG,
-        http1_settings=HTTP1Settings(header_read_timeout=config.header_timeout_ms),
+        backpressure=connections(config),  # the server counts connections by it, not requests
+        http1_settings=HTTP1Settings(header_read_timeout=config.header_timeout_ms, max_buffer_size=HEADER_BYTES),
+        http2_settings=HTTP2Settings(max_headers_size=HEADER_BYTES, max_concurrent_streams=HTTP2_STREAMS),
+        ssl_cert=Path(config.tls_cert) if config.tls_cert else None,
+        ssl_key=Path(config.tls_key) if config.tls_key else None,
+        ssl_protocol_min=SSLProtocols.tls12,
         log_level=LogLevels.warning,
         log_dictconfig=dict_config(config.log_level),
         respawn_failed_workers=True,
         workers_kill_timeout=config.stop_timeout_s,
     )
+
+
+def check_certificate(config: Config) -> None:
+    """Raises :class:`StartError` if the certificate or its key cannot be used; says when it soon cannot."""
+    if config.tls_cert:
+        valid_s = tls.check(Path(config.tls_cert), Path(config.tls_key))
+        if valid_s < tls.SOON_S:
+            log.warning("the TLS certificate expires soon, renew it", extra={"expires": tls.until(valid_s)})
 
 
 def check_port(config: Config) -> None:

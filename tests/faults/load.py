@@ -10,13 +10,17 @@ import httpx
 
 from tests.support import RunningNode, wait_for
 
+REPEATED = 0.05
+EVENTS_A_QUERY = 20_000
+
 
 class Senders:
     """Threads that send single events and batches to a node, as fast as they can, until stopped.
 
     Each event has its own ``user_id``. ``acknowledged`` are those of a 202; ``unknown`` those of a request whose
     answer never came, which may or may not be stored. A request with client ids or an Idempotency-Key whose
-    answer did not come is sent again later, to whatever node is then set, until it is acknowledged.
+    answer did not come, or was a 503, is sent again later, to whatever node is then set, until it is acknowledged; and
+    some of those that were acknowledged are sent once more, as if their answer had been lost.
     """
 
     def __init__(self, node: RunningNode, seed: int, threads: int = 4) -> None:
@@ -24,6 +28,7 @@ class Senders:
         self.acknowledged: set[str] = set()
         self.unknown: set[str] = set()
         self.refused: Counter[int] = Counter()
+        self.repeated = 0
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._threads = [
@@ -60,10 +65,11 @@ class Senders:
                     n += 1
                     request, repeatable = _request(f"{name}-{n}", rng)
                 outcome = self._send(client, request)
-                if outcome is None and repeatable:
+                if repeatable and (outcome in (None, 503) or (outcome == 202 and rng.random() < REPEATED)):
                     again.append(request)
-                if outcome is None:
-                    time.sleep(0.01)  # the node is down; do not spin
+                    self.repeated += 1
+                if outcome in (None, 503):
+                    time.sleep(0.01)  # the node is down or full; do not spin
                 self._note(request[3], outcome, repeatable)
 
     def _send(self, client: httpx.Client, request: tuple[str, dict[str, Any], dict[str, str], list[str]]) -> int | None:
@@ -110,8 +116,9 @@ def check_exactly_once(node: RunningNode, senders: Senders) -> None:
     deadline = time.monotonic() + 60
     while True:
         stored.clear()
-        for bucket in range(16):  # in parts, because a query gives 50,000 rows at most
-            sql = f"SELECT user_id, count(*) FROM events WHERE hash(user_id) % 16 = {bucket} GROUP BY user_id"
+        parts = 1 + (len(expected) + len(senders.unknown)) // EVENTS_A_QUERY  # a query gives 50,000 rows at most
+        for part in range(parts):
+            sql = f"SELECT user_id, count(*) FROM events WHERE hash(user_id) % {parts} = {part} GROUP BY user_id"
             stored.update(dict(node.rows(sql, limit=50_000)))
         if expected <= set(stored) or time.monotonic() > deadline:
             break

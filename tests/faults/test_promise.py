@@ -10,7 +10,8 @@ from typing import Any
 
 import httpx
 
-from novamesh.spool.segment import list_segments, mark_path, read_mark
+from novamesh.spool.frame import is_end
+from novamesh.spool.segment import list_segments, read_mark
 from tests.faults.load import Senders, check_exactly_once
 from tests.support import RunningNode, running_node, wait_for
 
@@ -101,7 +102,7 @@ def _cut_power(spool: Path, rng: random.Random) -> int:
     """Cut live segments back to their last fdatasync and put rubbish behind it. Returns how many there were."""
     cut = 0
     for segment in list_segments(spool):
-        if not mark_path(segment).exists():
+        if is_end(segment.read_bytes()):
             continue  # closed in order, so all of it is synced
         with segment.open("r+b") as file:
             file.truncate(read_mark(segment))

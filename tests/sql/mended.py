@@ -181,6 +181,12 @@ MENDED = [
         [(True, True)],
         careful=True,
     ),
+    Mended(
+        "the name of a column of a DISTINCT",
+        "SELECT k FROM (SELECT DISTINCT k FROM (SELECT properties.k AS k FROM events) q) r",
+        [{"k": 1}, {"k": 1}],
+        [(1,)],
+    ),
     Mended("arrow in GROUP BY", "SELECT properties -> 'k', count(*) FROM events GROUP BY 1", [{"k": 1}], [(1, 1)]),
     Mended(
         "arrow in GROUP BY, in brackets",

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from novamesh.spool.files import SYSTEM, Files
 from novamesh.spool.reader import Position, SegmentReader
 from novamesh.spool.segment import list_segments
+from novamesh.spool.tally import Tally
 from novamesh.spool.writer import Limits, SpoolWriter
 
 NODE = b"a node's own id."
@@ -17,12 +19,14 @@ def with_writer(
     use: Callable[[SpoolWriter], Awaitable[None]],
     segment_bytes: int = SEGMENT_BYTES,
     limits: Limits | None = None,
+    tally: Tally | None = None,
+    files: Files = SYSTEM,
 ) -> None:
     """Run ``use`` with a writer, then stop the writer in order."""
 
     async def run() -> None:
-        given = limits or Limits(directory, 2**40, 0)
-        writer = SpoolWriter(directory, NODE, segment_bytes, given, asyncio.get_running_loop())
+        given = limits or Limits(directory, 2**40, 0, files)
+        writer = SpoolWriter(directory, NODE, segment_bytes, given, asyncio.get_running_loop(), tally, files)
         try:
             await use(writer)
         finally:

@@ -7,12 +7,17 @@ from types import TracebackType
 from typing import Any, Self
 
 from novamesh.config import Config
-from novamesh.event.record import Record, encode
+from novamesh.event.record import Record, decode, encode
+from novamesh.spool.files import SYSTEM, Files
 from novamesh.spool.segment import list_segments
+from novamesh.spool.tally import Tally
+from novamesh.spool.writer import SpoolWriter
+from novamesh.store.contract import Recount
 from novamesh.store.duckdb import Database
 from novamesh.store.loader import Loader
+from novamesh.store.recount import Places, recount
 from novamesh.store.units import Loaded
-from tests.unit.spool_files import NODE, SEGMENT_BYTES, write
+from tests.unit.spool_files import NODE, SEGMENT_BYTES, with_writer, write
 
 NOW = 1_767_225_600_000_000  # 2026-01-01, in µs
 HOUR = 3_600_000_000
@@ -23,10 +28,13 @@ Event = dict[str, Any]
 class Store:
     """What the store process has, without the process. ``die`` is its end, ``start`` a new one."""
 
-    def __init__(self, directory: Path, **settings: Any) -> None:
+    def __init__(self, directory: Path, files: Files = SYSTEM, **settings: Any) -> None:
+        self.files = files
         self.config = Config(data_dir=str(directory), query_threads=2, **settings)
         self.spool = directory / "spool"
-        self.spool.mkdir(parents=True)
+        self.spool.mkdir(parents=True, exist_ok=True)
+        self.places = Places(self.spool, NODE, directory / "ledger")
+        self.places.ledger.mkdir(exist_ok=True)
         self.file = directory / "store" / "store.duckdb"
         self._batches = (f"{n:028x}" for n in itertools.count(1))
         self.start()
@@ -39,7 +47,7 @@ class Store:
 
     def start(self) -> None:
         self.database = Database(self.config)
-        self.loader = Loader(self.database, self.spool, NODE)
+        self.loader = Loader(self.database, *self.places, self.files)
 
     def die(self) -> None:
         self.loader.close()
@@ -57,6 +65,22 @@ class Store:
 
     def write(self, *payloads: bytes, segment_bytes: int = SEGMENT_BYTES) -> None:
         write(self.spool, list(payloads), segment_bytes)
+
+    def accept(self, *payloads: bytes, segment_bytes: int = SEGMENT_BYTES) -> None:
+        """Write as an edge worker does, which counts what it has written."""
+        tally = Tally(self.places.ledger, self.spool)
+
+        async def use(writer: SpoolWriter) -> None:
+            for payload in payloads:
+                record, _ = decode(payload)
+                await writer.append(payload, record.space, record.n)
+
+        with_writer(self.spool, use, segment_bytes, tally=tally)
+        tally.close()
+
+    def recount(self) -> dict[str, Recount]:
+        with self.database.cursor() as cursor:
+            return recount(cursor, self.places)
 
     def send(self, events: list[Event] | bytes, space: str = "default", at: int = NOW, **header: Any) -> None:
         """One record in a segment of its own."""

@@ -11,8 +11,10 @@ import pytest
 
 from novamesh.errors import StartError
 from novamesh.event.accept import accept_batch
+from novamesh.store.contract import Counters, Gaps
 from novamesh.store.migrations import MIGRATIONS
 from novamesh.store.paths import paths_of
+from novamesh.store.recount import recount
 from tests.unit.store_files import NOW, Event, Store, canonical, named
 
 BUDGET = 64
@@ -74,12 +76,26 @@ def test_duplicates_and_faults_add_up(store: Store) -> None:
     assert store.rows("SELECT count(*) FROM t_default.quarantine") == [(1,)]
 
 
-@pytest.mark.parametrize("body", [b'{"event":"a"}', b"null", b'[{"event":"a"}]'])
-def test_events_that_are_not_there_are_counted(store: Store, body: bytes) -> None:
-    store.write(store.record(body, n=2), store.record(named("b")))
+@pytest.mark.parametrize(
+    ("body", "n", "stored", "quarantined"),
+    [
+        (b'{"event":"a"}', 2, ["b"], 2),
+        (b"null", 2, ["b"], 2),
+        (b"[]", 2, ["b"], 2),
+        (b'[{"event":"a"}]', 2, ["a", "b"], 1),
+        (b'[{"event":"a"},{"event":"c"}]', 1, ["b"], 1),
+        (b'[{"event":"a"},{"event":"c"},{"event":"d"}]', 2, ["a", "b"], 1),
+    ],
+)
+def test_a_record_that_holds_other_than_it_says_is_in_quarantine_not_among_duplicates(
+    store: Store, body: bytes, n: int, stored: list[str], quarantined: int
+) -> None:
+    store.write(store.record(body, n=n), store.record(named("b")))
     store.load()
-    assert "b" in store.names()
-    assert sum(store.totals()) == 3
+    assert (store.names(), store.totals()) == (stored, (len(stored), 0, quarantined))
+    for _, _, _, kept, reason in quarantine(store):
+        assert kept == body.decode(), "all that came is kept"
+        assert "as many events" in reason or "JSON" in reason, reason
 
 
 # ---- Values ---------------------------------------------------------------------------------------------
@@ -285,6 +301,23 @@ def test_a_fresh_database_has_every_migration_once(store: Store) -> None:
     store.restart()
     assert versions(store) == expected
     assert store.names() == ["a"]
+
+
+def test_a_database_from_before_the_ledger_has_received_what_became_of_it(store: Store) -> None:
+    store.send([{"event": "a", "id": "1"}, {"event": "b", "id": "1"}, RUBBISH, *named("c")])
+    store.load()
+    store.die()
+    with duckdb.connect(store.file) as connection:
+        connection.execute("DELETE FROM novamesh.migrations WHERE version > 2")
+        for column in ("received", "recovered", "erased", "expired"):
+            connection.execute(f"ALTER TABLE novamesh.counters DROP COLUMN {column}")
+        connection.execute("ALTER TABLE novamesh.positions DROP COLUMN finished")
+    with duckdb.connect(store.file, read_only=True) as connection:
+        assert recount(connection, store.places)["default"].gaps == Gaps(), "as verify sees it, which does not migrate"
+    store.start()
+    assert store.database.counters == {"default": Counters(4, 2, 1, 1, recovered=4)}
+    assert store.recount()["default"].gaps == Gaps()
+    assert store.recount()["default"].accepted == 4
 
 
 def test_a_newer_database_is_refused_and_left_alone(store: Store) -> None:

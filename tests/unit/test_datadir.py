@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from novamesh.config import Config
 from novamesh.datadir import DataDirectory
+from novamesh.errors import StartError
 
 
 def test_a_new_directory_s_identity_is_synced_before_it_is_used(
@@ -35,3 +37,38 @@ def test_an_identity_stays(tmp_path: Path) -> None:
         directory.close()
     (only,) = ids
     assert uuid.UUID(bytes=only).version == 4
+
+
+def test_a_command_takes_only_a_directory_that_is_there_and_free(tmp_path: Path) -> None:
+    missing = DataDirectory(tmp_path / "missing")
+    with pytest.raises(StartError, match="there is no node's data in"):
+        missing.open_stopped()
+    assert list(tmp_path.iterdir()) == []
+    node, command = DataDirectory(tmp_path / "data"), DataDirectory(tmp_path / "data")
+    node.open()
+    assert not command.open_stopped()
+    node.close()
+    assert command.open_stopped()
+    with pytest.raises(StartError, match="in use by another node"):
+        node.open()
+    command.close()
+    node.open()
+    node.close()
+
+
+def test_a_node_leaves_word_of_itself(tmp_path: Path) -> None:
+    directory = DataDirectory(tmp_path / "data")
+    assert directory.running() is None
+    directory.open()
+    directory.describe(Config(node="ingest-eu5", region="eu", port=8123))
+    found = directory.running()
+    assert found is not None
+    assert (found.node, found.region, found.url, found.pid) == (
+        "ingest-eu5",
+        "eu",
+        "http://127.0.0.1:8123",
+        os.getpid(),
+    )
+    (directory.run / "node.json").write_bytes(b"cut")
+    assert directory.running() is None
+    directory.close()

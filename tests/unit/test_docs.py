@@ -23,7 +23,7 @@ def test_every_error_stands_in_the_tree() -> None:
     tree = (ROOT / "src/novamesh/errors.py").read_text().split('"""')[1]
     for kind in by_code().values():
         assert re.search(rf"── {kind.__name__} +{kind.status}\b", tree), kind.__name__
-        assert (kind.retry_after is not None) == (kind.status == 503)
+        assert (kind.retry_after is not None) == (kind.status in (429, 503))
 
 
 def test_settings_that_limits_names_exist() -> None:
@@ -39,6 +39,12 @@ def test_every_setting_has_help_and_a_flag(setting: object) -> None:
     assert row.help.endswith(".")
     serve = cli.commands["serve"]
     assert any("--" + row.name.replace("_", "-") in option.opts for option in serve.params)
+
+
+def test_every_setting_is_documented() -> None:
+    text = "".join(page.read_text() for page in [ROOT / "README.md", *DOCS.rglob("*.md")])
+    for name in (setting.name for setting in settings()):
+        assert f"`{name}`" in text or f"--{name.replace('_', '-')} " in text, name
 
 
 def _commands(command: click.Command, path: str) -> list[tuple[str, click.Command]]:
@@ -81,7 +87,13 @@ def test_defaults_in_limits_are_the_code_s() -> None:
         ("disk_reserve_bytes", f"{config.disk_reserve_bytes // 2**20} MiB"),
         ("max_shredded_paths", str(config.max_shredded_paths)),
         ("dedup_window_s", f"{config.dedup_window_s // 3600} h"),
-        ("query_max_concurrent", f"| {config.query_max_concurrent},"),
+        ("query_max_concurrent", f"| {config.query_max_concurrent} / {config.query_key_concurrent},"),
+        ("query_key_waiting", f"| {config.query_key_waiting},"),
+        ("export_key_concurrent", f"/ {config.export_key_concurrent},"),
+        ("body_memory_bytes", f"{config.body_memory_bytes // 2**20} MiB"),
+        ("connection_max_concurrent", f"| {config.connection_max_concurrent},"),
+        ("idle_timeout_ms", f"/ {config.idle_timeout_ms // 1000} s"),
+        ("request_max_concurrent", f"| {config.request_max_concurrent},"),
     ):
         (row,) = [line for line in text.splitlines() if f"`{name}`" in line]
         assert shown in row, row

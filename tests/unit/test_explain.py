@@ -42,3 +42,19 @@ MISSING = 'Binder Error: Referenced column "{}" not found in FROM clause!\nCandi
 )
 def test_explain(sql: str, message: str, expected: str) -> None:
     assert explain(sql, message) == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ('column "__nm_p0" must appear', "column properties.n must appear."),
+        ('column events."__nm_p1" must appear', "column context['odd key'] must appear."),
+        ('column "__nm_x" must appear', "column a calculated value must appear."),
+    ],
+)
+def test_no_internal_name_is_shown(message: str, expected: str) -> None:
+    generated = (
+        """SELECT events."__nm_p0", events."__nm_p1" FROM (SELECT CAST(properties['n'] AS TEXT) AS "__nm_p0","""
+        """ context['odd key'] AS "__nm_p1" FROM p.events_shredded) AS events"""
+    )
+    assert explain("SELECT properties.n FROM events", f"Binder Error: {message}", generated) == expected

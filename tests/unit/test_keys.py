@@ -1,15 +1,17 @@
 """API keys."""
 
 import re
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from novamesh.edge.auth import Keyring
 from novamesh.errors import Forbidden, Unauthorized
-from novamesh.keys import KeyRefused, KeyStore, digest
+from novamesh.keys import KeyRefused, KeyStore, check_origin, digest
 
 
 @pytest.fixture
@@ -100,3 +102,44 @@ def test_expired_and_revoked_keys(store: KeyStore, keyring: Keyring) -> None:
     for secret in (expired, revoked):
         with pytest.raises(Unauthorized):
             keyring.authorize(f"Bearer {secret}", "ingest")
+
+
+def test_a_file_of_an_earlier_version_gets_the_columns_it_lacks(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "old.db")) as old, old:
+        old.execute(
+            "CREATE TABLE keys (id TEXT PRIMARY KEY, hash BLOB NOT NULL UNIQUE, project TEXT NOT NULL, scopes TEXT NOT NULL,"
+            " name TEXT NOT NULL, test INTEGER NOT NULL, created_at INTEGER NOT NULL, expires_at INTEGER,"
+            " revoked_at INTEGER) STRICT"
+        )
+        old.execute(
+            "INSERT INTO keys VALUES ('k_1', ?, 'default', 'ingest,query', 'old', 0, 1, NULL, NULL)", [digest("s")]
+        )
+    for _ in range(2):  # and a second time it is as it should be
+        with closing(KeyStore(tmp_path / "old.db")) as store:
+            (key,) = store.all()
+            assert (key.id, key.name, key.rate, key.burst, key.origins, key.number) == ("k_1", "old", None, None, (), 1)
+    with closing(KeyStore(tmp_path / "old.db")) as store:
+        store.create("default", ("ingest",), rate=5, burst=50, origins=("https://a.example",))
+        new = store.all()[-1]
+        assert (new.rate, new.burst, new.origins, new.number) == (5, 50, ("https://a.example",), 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://Shop.Example", "https://shop.example"),
+        ("https://shop.example:443", "https://shop.example"),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("http://[::1]:80", "http://[::1]"),
+    ],
+)
+def test_origins_are_kept_as_browsers_send_them(given: str, kept: str) -> None:
+    assert check_origin(given) == kept
+
+
+@pytest.mark.parametrize(
+    "origin", ["", "*", "null", "ftp://a", "https://a/", "https://a b", "https://u@a", "a.example"]
+)
+def test_what_is_no_origin(origin: str) -> None:
+    with pytest.raises(KeyRefused, match="no origin"):
+        check_origin(origin)

@@ -315,7 +315,10 @@ def test_spaces_are_kept_apart(store: Store) -> None:
     store.take(named("b"), "default.test")
     assert (store.names(), store.names("t_default")) == (["a"], ["a", "b"])
     assert store.totals() == (3, 0, 0)
-    assert store.rows("FROM novamesh.counters ORDER BY space") == [("default", 1, 0, 0), ("default.test", 2, 0, 0)]
+    assert store.rows("SELECT space, stored, duplicates, quarantined FROM novamesh.counters ORDER BY space") == [
+        ("default", 1, 0, 0),
+        ("default.test", 2, 0, 0),
+    ]
 
 
 # ---- Damage ---------------------------------------------------------------------------------------------

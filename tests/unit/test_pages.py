@@ -15,6 +15,7 @@ from novamesh.edge.endpoints import ENDPOINTS, commands
 from novamesh.edge.pages import CONTENT_SECURITY_POLICY, PageData, render
 from novamesh.errors import InvalidEvent, by_code
 from novamesh.event.accept import accept_batch, accept_event
+from novamesh.status.ledger import Entry
 from novamesh.status.uptime import Day, Report, no_data
 
 NOW = 1_750_000_000.0  # 2025-06-15 15:06:40 UTC
@@ -124,6 +125,15 @@ def test_a_degraded_node_says_what_is_unwell() -> None:
     assert "store: restarting" in degraded.texts["li"]
     assert "disk: 1 GB free" in degraded.texts["li"]
     assert "Operational" not in degraded.text
+
+
+def test_the_ledger_is_one_line() -> None:
+    line = "12,401,233 accepted = 12,400,000 stored + 1,200 duplicates + 3 quarantined + 30 waiting"
+    counted = page(ledger=Entry(12_401_233, 12_400_000, 1_200, 3, 30))
+    assert f"1,284,117 events accepted since this node started. In all, {line}. As of" in counted.text
+    unknown = page(ledger=None)
+    assert "What became of them is not known while the store does not answer. As of" in unknown.text
+    assert "accepted =" not in unknown.text
 
 
 def test_a_node_without_measurements_makes_none_up() -> None:

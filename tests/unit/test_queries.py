@@ -23,16 +23,22 @@ from novamesh.store.contract import (
     ERROR,
     HEAD,
     MESSAGE,
+    Counters,
     QueryRequest,
+    Recount,
+    RecountAnswer,
+    RecountRequest,
     StatusRequest,
     StoreStatus,
     TypesChanged,
     decode_error,
 )
 from novamesh.store.queries import EXIT_STUCK_QUERY, INTERRUPT_GRACE_S, Limits, QueryServer, Running, Watchdog
+from novamesh.store.turns import Ticket
 from tests.support import wait_for
 from tests.unit.store_files import Store, named
 
+RECOUNT = RecountAnswer({"default": Recount(7, 1, 0, 3, 2, Counters(6, 3, 1, 2))})
 STATUS = StoreStatus(backlog_bytes=1, lag_s=2.5, damaged=3, stored=4, duplicates=5, quarantined=6, loader_error="full")
 # Takes hours, and can be interrupted at any time.
 HEAVY = "SELECT count(*) FROM range(1000000000) a(i), range(1000000) b(j) WHERE (i * j) % 7 = 3"
@@ -56,7 +62,7 @@ def serve(store: Store, tmp_path: Path) -> Iterator[Callable[..., "Server"]]:
         def start(time_limit_s: float = 60, max_concurrent: int = 4, result_bytes: int = 2**28) -> "Server":
             path = tmp_path / "store.sock"
             limits = Limits(time_limit_s, max_concurrent, 60, 1, result_bytes)
-            server = QueryServer(store.database, path, lambda: STATUS, limits, _admin(store))
+            server = QueryServer(store.database, path, lambda: STATUS, limits, _admin(store), lambda: RECOUNT)
             server.start()
             servers.callback(server.close)
             return Server(server, path)
@@ -210,6 +216,14 @@ def test_status(serve: Callable[..., Server]) -> None:
     assert msgspec.json.decode(answer[0][1], type=StoreStatus) == STATUS
 
 
+def test_recount(serve: Callable[..., Server]) -> None:
+    with serve().connect() as client:
+        client.sendall(msgspec.json.encode(RecountRequest()) + b"\n")
+        answer = messages(client)
+    assert kinds(answer) == [DATA, END]
+    assert msgspec.json.decode(answer[0][1], type=RecountAnswer) == RECOUNT
+
+
 # ---- Errors ---------------------------------------------------------------------------------------------
 
 
@@ -337,9 +351,12 @@ def test_a_query_over_its_time_is_ended(serve: Callable[..., Server]) -> None:
 
 def test_a_query_that_finds_no_slot_is_told_so(serve: Callable[..., Server]) -> None:
     server = serve(time_limit_s=0.3, max_concurrent=1)
-    assert server.server._slots.acquire(blocking=False)
-    assert error(server.ask("SELECT 1")).code == "store_unavailable"
-    server.server._slots.release()
+    client, _peer = socket.socketpair()
+    with client, _peer:
+        held = Ticket(client, QueryRequest("default", "", {}, "json", 1), 0.0)
+        assert server.server._turns.enter(held)
+        assert error(server.ask("SELECT 1")).code == "store_unavailable"
+        assert server.server._turns.leave(held) is None
     assert kinds(server.ask("SELECT 1"))[-1] == END
 
 

@@ -14,7 +14,7 @@ from novamesh.spool import reader as readers
 from novamesh.spool.frame import SEGMENT_HEADER_SIZE, encode_frame, frame_size
 from novamesh.spool.reader import Position, SegmentReader
 from novamesh.spool.repair import SpoolDamage, set_aside
-from novamesh.spool.segment import TORN_SUFFIX, list_segments
+from novamesh.spool.segment import TORN_SUFFIX, list_segments, mark_path
 from novamesh.spool.writer import SpoolWriter
 from tests.unit.spool_files import NODE, read, record, with_writer, write
 
@@ -24,9 +24,10 @@ END_SIZE = frame_size(1)
 
 @pytest.fixture
 def segment(tmp_path: Path) -> Path:
-    """A segment of three frames whose writer was killed: no end frame."""
+    """A segment of three frames after a power cut: no end frame, and no mark that says what was acknowledged."""
     write(tmp_path, PAYLOADS)
     (path,) = list_segments(tmp_path)
+    mark_path(path).unlink()
     data = path.read_bytes()
     path.write_bytes(data[:-END_SIZE])
     return path
@@ -198,10 +199,11 @@ def test_a_writer_that_is_killed_leaves_a_segment_that_can_be_read(tmp_path: Pat
     """The lock goes with the process, whatever it was doing."""
     code = (
         "import sys, os; from pathlib import Path\n"
-        "from novamesh.spool.segment import OpenSegment, write_all\n"
+        "from novamesh.spool.files import SYSTEM, write_all\n"
+        "from novamesh.spool.segment import OpenSegment\n"
         "from novamesh.spool.frame import encode_frame\n"
         f"s = OpenSegment(Path(sys.argv[1]), {NODE!r})\n"
-        "write_all(s.descriptor, encode_frame(1, b'\\x01one') + encode_frame(2, b'\\x01two')[:1])\n"
+        "write_all(SYSTEM, s.descriptor, encode_frame(1, b'\\x01one') + encode_frame(2, b'\\x01two')[:1])\n"
         "print(flush=True); sys.stdin.read()\n"
     )
     process = subprocess.Popen(

@@ -6,19 +6,20 @@ import os
 import struct
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from novamesh.errors import SpoolFull, SpoolUnavailable
-from novamesh.spool import segment as segments
 from novamesh.spool import writer as writers
-from novamesh.spool.frame import KIND_END, SEGMENT_HEADER_SIZE, encode_frame
-from novamesh.spool.segment import OpenSegment, has_writer, list_segments, mark_path, read_mark
-from novamesh.spool.writer import Limits, SpoolWriter, spool_size
+from novamesh.spool.frame import KIND_END, SEGMENT_HEADER_SIZE, encode_frame, frame_size
+from novamesh.spool.segment import has_writer, list_segments, mark_path, read_mark
+from novamesh.spool.writer import Limits, SpoolWriter, Waiter, spool_size
+from tests.faults.files import FaultyFiles
 from tests.unit.spool_files import NODE, SEGMENT_BYTES, read_all, record, with_writer, write
+
+END_SIZE = frame_size(len(KIND_END))
 
 
 def test_payloads_come_back_in_order(tmp_path: Path) -> None:
@@ -27,48 +28,38 @@ def test_payloads_come_back_in_order(tmp_path: Path) -> None:
     assert read_all(tmp_path) == payloads
 
 
-def test_many_appends_share_few_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    syncs = []
-    first = threading.Event()
-
-    def counting(descriptor: int) -> None:
-        first.wait(30)  # the others queue up meanwhile
-        syncs.append(descriptor)
-
-    monkeypatch.setattr(os, "fdatasync", counting)
+def test_many_appends_share_few_syncs(tmp_path: Path) -> None:
+    files = FaultyFiles()
 
     async def use(writer: SpoolWriter) -> None:
+        held = files.hold("fdatasync")
         futures = [writer.append(record(str(n))) for n in range(1000)]
-        first.set()
+        held.let_go()  # the others have queued up meanwhile
         await asyncio.gather(*futures)
 
-    with_writer(tmp_path, use)
-    groups = len(syncs) - 1  # the last one is that of the end frame
+    with_writer(tmp_path, use, files=files)
+    groups = files.calls.count("fdatasync") - 1  # the last one is that of the end frame
     assert groups <= 1 + 1000 // writers.GROUP_FRAMES + 1
 
 
-def test_nothing_is_acknowledged_before_its_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    syncing, go_on = threading.Event(), threading.Event()
-
-    def held(descriptor: int) -> None:
-        syncing.set()
-        assert go_on.wait(30)
+def test_nothing_is_acknowledged_before_its_sync(tmp_path: Path) -> None:
+    files = FaultyFiles()
 
     async def use(writer: SpoolWriter) -> None:
-        monkeypatch.setattr(os, "fdatasync", held)
+        held = files.hold("fdatasync")
         future = writer.append(record("one"))
-        await asyncio.to_thread(syncing.wait, 30)
+        await asyncio.to_thread(held.reached.wait, 30)
         (segment,) = list_segments(tmp_path)
         assert segment.stat().st_size > SEGMENT_HEADER_SIZE, "it is written"
         assert read_mark(segment) == SEGMENT_HEADER_SIZE, "but not marked"
         assert read_all(tmp_path) == [], "and no reader takes it"
         await asyncio.sleep(0)
         assert not future.done()
-        go_on.set()
+        held.let_go()
         await future
         assert read_all(tmp_path) == [record("one")]
 
-    with_writer(tmp_path, use)
+    with_writer(tmp_path, use, files=files)
 
 
 def test_rotation(tmp_path: Path) -> None:
@@ -76,7 +67,8 @@ def test_rotation(tmp_path: Path) -> None:
     write(tmp_path, payloads, segment_bytes=1000)
     assert len(list_segments(tmp_path)) > 5
     assert read_all(tmp_path) == payloads
-    assert not list(tmp_path.glob("*.mark"))
+    for segment in list_segments(tmp_path):
+        assert read_mark(segment) == segment.stat().st_size - END_SIZE, "it says what was acknowledged"
 
 
 def test_a_live_segment_is_locked_and_a_stopped_one_is_not(tmp_path: Path) -> None:
@@ -90,81 +82,70 @@ def test_a_live_segment_is_locked_and_a_stopped_one_is_not(tmp_path: Path) -> No
     assert not has_writer(segment)
 
 
-class FailingOs:
-    """``os`` whose named call fails the next so many times, after a partial write if it writes."""
-
-    def __init__(self, name: str, code: int, times: int = 1, partial: int = 0) -> None:
-        self._name, self._code, self._times, self._partial = name, code, times, partial
-
-    def __getattr__(self, name: str) -> Any:
-        return self._fail if name == self._name and self._times else getattr(os, name)
-
-    def _fail(self, descriptor: int, *arguments: Any) -> Any:
-        self._times -= 1
-        if self._partial:
-            os.write(descriptor, b"".join(arguments[0])[: self._partial])
-        raise OSError(self._code, os.strerror(self._code))
-
-
 @pytest.mark.parametrize("partial", [0, 7, 40, 100_000])
 @pytest.mark.parametrize(
     ("code", "error"), [(errno.ENOSPC, SpoolFull), (errno.EDQUOT, SpoolFull), (errno.EIO, SpoolUnavailable)]
 )
-def test_a_write_that_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, error: type[Exception], partial: int
-) -> None:
+def test_a_write_that_fails(tmp_path: Path, code: int, error: type[Exception], partial: int) -> None:
+    files = FaultyFiles()
+
     async def use(writer: SpoolWriter) -> None:
         await writer.append(record("before"))
-        monkeypatch.setattr(segments, "os", FailingOs("writev", code, partial=partial))
+        files.write_part(partial, code)
         with pytest.raises(error, match="Nothing was accepted"):
             await writer.append(record("refused"))
         assert writer.failure()
         await writer.append(record("after"))
         assert writer.failure() is None
 
-    with_writer(tmp_path, use)
+    with_writer(tmp_path, use, files=files)
     assert len(list_segments(tmp_path)) == 2, "the segment that failed is given up"
     assert read_all(tmp_path) == [record("before"), record("after")]
 
 
-def test_a_sync_that_fails_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sync_that_fails_is_not_tried_again(tmp_path: Path) -> None:
+    files = FaultyFiles()
+
     async def use(writer: SpoolWriter) -> None:
         await writer.append(record("before"))
-        monkeypatch.setattr(writers, "os", FailingOs("fdatasync", errno.EIO))
+        files.fail("fdatasync", errno.EIO)
         with pytest.raises(SpoolUnavailable):
             await writer.append(record("refused"))
         await writer.append(record("after"))
 
-    with_writer(tmp_path, use)
+    with_writer(tmp_path, use, files=files)
     first, second = list_segments(tmp_path)
     assert first.read_bytes().count(b"refused") == 0
     assert read_all(tmp_path) == [record("before"), record("after")]
     assert b"after" in second.read_bytes()
 
 
-def test_no_new_segment_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_new_segment_can_be_made(tmp_path: Path) -> None:
     """After a failure every answer is no, until a new segment is open and synced."""
+    files = FaultyFiles()
 
     async def use(writer: SpoolWriter) -> None:
-        monkeypatch.setattr(writers, "os", FailingOs("fdatasync", errno.EIO))
+        files.fail("fdatasync", errno.EIO)
         with pytest.raises(SpoolUnavailable):
             await writer.append(record("refused 1"))
-        monkeypatch.setattr(segments, "os", FailingOs("fsync", errno.EIO, times=2))
+        files.fail("fsync", errno.EIO, times=2)
         for n in (2, 3):
             with pytest.raises(SpoolUnavailable):
                 await writer.append(record(f"refused {n}"))
         await writer.append(record("after"))
 
-    with_writer(tmp_path, use)
+    with_writer(tmp_path, use, files=files)
     assert read_all(tmp_path) == [record("after")]
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_a_rotation_that_fails_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rotation_that_fails_loses_nothing(tmp_path: Path) -> None:
+    files = FaultyFiles()
+
     async def use(writer: SpoolWriter) -> None:
         for n in range(30):
             if n == 10:
-                monkeypatch.setattr(segments, "os", FailingOs("fsync", errno.EIO))
+                files.fail("fsync", errno.EIO)
             try:
                 await writer.append(record(f"{n:0100}"))
                 kept.append(record(f"{n:0100}"))
@@ -173,24 +154,22 @@ def test_a_rotation_that_fails_loses_nothing(tmp_path: Path, monkeypatch: pytest
 
     kept: list[bytes] = []
     refused: list[int] = []
-    with_writer(tmp_path, use, segment_bytes=500)
+    with_writer(tmp_path, use, segment_bytes=500, files=files)
     assert len(refused) == 1
     assert read_all(tmp_path) == kept
 
 
-def test_a_short_write_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class ShortOs:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(os, name)
+def test_a_short_write_goes_on(tmp_path: Path) -> None:
+    files = FaultyFiles()
+    files.plan("writev", lambda _, descriptor, buffers: os.write(descriptor, b"".join(buffers)[:5]), times=100)
+    files.plan("write", lambda _, descriptor, data: os.write(descriptor, bytes(data)[:3]), times=1000)
 
-        def writev(self, descriptor: int, buffers: list[bytes]) -> int:
-            return os.write(descriptor, b"".join(buffers)[:5])
+    async def use(writer: SpoolWriter) -> None:
+        await writer.append(record("one"))
+        await writer.append(record("two"))
 
-        def write(self, descriptor: int, data: Any) -> int:
-            return os.write(descriptor, bytes(data)[:3])
-
-    monkeypatch.setattr(segments, "os", ShortOs())
-    write(tmp_path, [record("one"), record("two")])
+    with_writer(tmp_path, use, files=files)
+    assert files.calls.count("write") > 10
     assert read_all(tmp_path) == [record("one"), record("two")]
 
 
@@ -213,18 +192,18 @@ def test_beyond_a_limit_nothing_is_queued(tmp_path: Path) -> None:
 
 def test_a_disk_that_cannot_keep_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writers, "PENDING_BYTES", 100)
-    go_on = threading.Event()
+    files = FaultyFiles()
 
     async def use(writer: SpoolWriter) -> None:
-        monkeypatch.setattr(os, "fdatasync", lambda _: go_on.wait(30))
+        held = files.hold("fdatasync")
         first = writer.append(record("x" * 200))
         with pytest.raises(SpoolFull, match="too slow"):
             writer.append(record("two"))
-        go_on.set()
+        held.let_go()
         await first
         await writer.append(record("three"))
 
-    with_writer(tmp_path, use)
+    with_writer(tmp_path, use, files=files)
 
 
 def test_stop_syncs_what_is_queued(tmp_path: Path) -> None:
@@ -258,35 +237,30 @@ def test_a_loop_that_is_gone_does_not_keep_the_writer_from_syncing(tmp_path: Pat
     writer = SpoolWriter(tmp_path, NODE, SEGMENT_BYTES, Limits(tmp_path, 2**40, 0), loop)
     loop.close()
     for n in range(1000):  # more than one group
-        writer._queue.append((record(str(n)), loop.create_future()))
+        writer._queue.append(Waiter(record(str(n)), "", 0, loop.create_future()))
     writer.stop()
     assert read_all(tmp_path) == [record(str(n)) for n in range(1000)]
     (segment,) = list_segments(tmp_path)
     assert segment.read_bytes().endswith(b"".join(encode_frame(1001, KIND_END)))
 
 
-def test_a_file_system_that_became_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_that_became_read_only(tmp_path: Path) -> None:
     """Nothing can be cut back, removed or made: every answer is no, none is missing, and it passes."""
-    read_only = OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-    def refuse(*_: object, **__: object) -> None:
-        raise read_only
+    files = FaultyFiles()
 
     async def use(writer: SpoolWriter) -> None:
         await writer.append(record("before"))
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "fdatasync", refuse)
-            patch.setattr(os, "ftruncate", refuse)
-            patch.setattr(os, "open", refuse)
-            patch.setattr(Path, "unlink", refuse)
-            for _ in range(3):
-                with pytest.raises(SpoolUnavailable):
-                    await asyncio.wait_for(writer.append(b"\x01"), 30)
-            assert writer.failure() == f"the disk refused a write: {read_only.strerror}"
+        for call in ("fdatasync", "ftruncate", "open", "unlink"):
+            files.fail(call, errno.EROFS, times=1000)
+        for _ in range(3):
+            with pytest.raises(SpoolUnavailable):
+                await asyncio.wait_for(writer.append(b"\x01"), 30)
+        assert writer.failure() == f"the disk refused a write: {os.strerror(errno.EROFS)}"
+        files.heal()
         await writer.append(record("after"))
         assert writer.failure() is None
 
-    with_writer(tmp_path, use)
+    with_writer(tmp_path, use, files=files)
     assert [payload for payload in read_all(tmp_path) if payload != b"\x01"] == [record("before"), record("after")]
 
 
@@ -307,59 +281,50 @@ def test_a_fault_that_is_not_the_disk_s_is_answered_too(tmp_path: Path, monkeypa
     assert read_all(tmp_path) == [record("before"), record("after")]
 
 
-def test_a_cut_back_is_synced_before_the_lock_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cut_back_is_synced_before_the_lock_is_given_up(tmp_path: Path) -> None:
     """Or a power cut brings back what was refused."""
-    calls: list[str] = []
-
-    def noting(name: str) -> Any:
-        work = getattr(os, name)
-
-        def call(*arguments: Any) -> Any:
-            calls.append(name)
-            return work(*arguments)
-
-        return call
+    files = FaultyFiles()
 
     async def use(writer: SpoolWriter) -> None:
         await writer.append(record("before"))
         (segment,) = list_segments(tmp_path)
-        with monkeypatch.context() as patch:
-            for name in ("ftruncate", "fsync"):
-                patch.setattr(os, name, noting(name))
-            patch.setattr(OpenSegment, "close", lambda self: calls.append(f"locked: {has_writer(segment)}"))
-            patch.setattr(writers, "write_all", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "EIO")))
-            given_up = writer._segment
-            with pytest.raises(SpoolUnavailable):
-                await writer.append(record("refused"))
-        assert given_up is not None
-        given_up.close()
+        files.fail("writev", errno.EIO)
 
-    with_writer(tmp_path, use)
-    assert calls == ["ftruncate", "fsync", "locked: True"]
+        def closing(real: Any, descriptor: int) -> None:
+            files.calls.append(f"locked: {has_writer(segment)}")
+            real(descriptor)
+
+        files.plan("close", closing)
+        files.calls.clear()
+        with pytest.raises(SpoolUnavailable):
+            await writer.append(record("refused"))
+
+    with_writer(tmp_path, use, files=files)
+    done = [call for call in files.calls if call in ("ftruncate", "fsync", "locked: True")]
+    assert done[:3] == ["ftruncate", "fsync", "locked: True"]
 
 
 def list_all(directory: Path) -> list[Path]:
     return list(directory.iterdir())
 
 
-def test_a_mark_that_does_not_fit_is_an_error_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mark_that_does_not_fit_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     """The mark's block is there before it is mapped: a store into a hole on a full disk would be a SIGBUS."""
+    files = FaultyFiles()
 
     async def use(writer: SpoolWriter) -> None:
         writers_segment = writer._segment
         assert writers_segment is not None
-        monkeypatch.setattr(writers, "os", FailingOs("fdatasync", errno.EIO))
+        files.fail("fdatasync", errno.EIO)
         with pytest.raises(SpoolUnavailable):
             await writer.append(record("refused 1"))
-        monkeypatch.setattr(segments, "os", FailingOs("pwrite", errno.ENOSPC))
+        files.fail("writev", errno.ENOSPC, skip=1)  # the header fits, the mark does not
         with pytest.raises(SpoolFull):
             await writer.append(record("refused 2"))
-        assert list_all(tmp_path) == [writers_segment.path]
+        assert set(list_all(tmp_path)) == {writers_segment.path, mark_path(writers_segment.path)}
         await writer.append(record("after"))
 
-    with_writer(tmp_path, use)
+    with_writer(tmp_path, use, files=files)
     assert read_all(tmp_path) == [record("after")]
 
 
@@ -367,7 +332,7 @@ def test_a_mark_is_never_seen_half_written(tmp_path: Path) -> None:
     segment = tmp_path / "1.seg"
     code = (
         "import sys; from pathlib import Path; from novamesh.spool import segment as s\n"
-        "class Half: _mark = s._create_mark(s.mark_path(Path(sys.argv[1])))\n"
+        "class Half: _mark = s._create_mark(s.mark_path(Path(sys.argv[1])), s.SYSTEM)\n"
         "half = Half(); s.OpenSegment.mark(half, 0x0102030405060708); print(flush=True)\n"
         "while True:\n"
         "    s.OpenSegment.mark(half, 0x1112131415161718); s.OpenSegment.mark(half, 0x0102030405060708)\n"
@@ -392,9 +357,11 @@ def test_what_is_no_mark_says_that_nothing_is_synced(tmp_path: Path) -> None:
     assert read_mark(segment) == 4096
 
 
-def test_a_disk_that_cannot_be_measured_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writers, "os", FailingOs("statvfs", errno.EIO))
-    limits = Limits(tmp_path, 2**40, 0)
+def test_a_disk_that_cannot_be_measured_takes_nothing(tmp_path: Path) -> None:
+    files = FaultyFiles()
+    files.steady_s = 0.0
+    files.fail("statvfs", errno.EIO)
+    limits = Limits(tmp_path, 2**40, 0, files)
     assert limits.reason() == "the disk of this node cannot be read"
-    monkeypatch.setattr(writers, "CHECK_INTERVAL_S", 0)
+    files.steady_s = writers.CHECK_INTERVAL_S
     assert limits.reason() is None

@@ -13,7 +13,7 @@ from novamesh.cli.store import asking
 from novamesh.datadir import DataDirectory
 from novamesh.store import backup as backups
 from novamesh.store.contract import HoldAnswer, HoldRequest
-from novamesh.store.duckdb import Database
+from novamesh.store.opening import open_database
 
 
 @click.command(epilog="Example: novamesh backup /backups/2026-01-31 --data-dir ./novamesh-data")
@@ -43,11 +43,11 @@ def restore(source: Path, config_file: Path | None, **flags: Any) -> None:
     """Make a data directory from a backup. Every file is compared with the backup's list first.
 
     The directory must be new or empty, or the one that was backed up and have lost its database: then what is in its
-    spool is kept, and loaded at the next start. No node may be running on it.
+    spool is kept and loaded. A node that waits there for its database goes on by itself.
     """
     directory = DataDirectory(load_config(flags, config_file).data_path)
-    if directory.identity.exists() and not directory.take():
-        raise click.ClickException(f"a node runs on {directory.path}; stop it first")
+    if directory.identity.exists():
+        directory.open_stopped()
     try:
         manifest = backups.restore(source.absolute(), directory)
     finally:
@@ -58,12 +58,12 @@ def restore(source: Path, config_file: Path | None, **flags: Any) -> None:
 @contextlib.contextmanager
 def _at_rest(directory: DataDirectory, flags: dict[str, Any], config_file: Path | None) -> Iterator[int]:
     """While nothing writes to the database: the number of its events."""
-    if not directory.take():
+    if not directory.open_stopped():
         with asking(directory, HoldRequest(), HoldAnswer) as answer:
             yield answer.events
         return
     try:
-        database = Database(load_config(flags, config_file))
+        database = open_database(load_config(flags, config_file))
         try:
             events = database.events()
         finally:

@@ -33,6 +33,9 @@ def keys() -> None:
 @click.option("--name", default="", help="What the key is for, for the list.")
 @click.option("--expires", default=None, help="Lifetime, such as 90d, 12h or 30m; default: none.")
 @click.option("--test", is_flag=True, help="Make an nm_test_ key, whose events are kept apart.")
+@click.option("--rate", type=click.IntRange(0), help="Events a second it may send; 0: no limit; default: key_rate.")
+@click.option("--burst", type=click.IntRange(1), help="Events it may send at once; default: key_burst.")
+@click.option("--origin", "origins", multiple=True, help="For web pages of this origin alone; may be given again.")
 @setting_options("data_dir")
 @config_option
 def create(
@@ -41,26 +44,31 @@ def create(
     name: str,
     expires: str | None,
     test: bool,
+    rate: int | None,
+    burst: int | None,
+    origins: tuple[str, ...],
     config_file: Path | None,
     **flags: Any,
 ) -> None:
     """Make a key and print it, alone, once."""
     expires_at = None if expires is None else int(time.time()) + _duration_s(expires)
     store = _open(flags, config_file)
-    click.echo(store.create(project, scopes or DEFAULT_SCOPES, name, expires_at, test))
+    click.echo(store.create(project, scopes or DEFAULT_SCOPES, name, expires_at, test, rate, burst, origins))
 
 
 @keys.command("list", epilog="Example: novamesh keys list")
 @setting_options("data_dir")
 @config_option
 def list_keys(config_file: Path | None, **flags: Any) -> None:
-    """Print all keys, tab-separated: id, project, kind, scopes, state, created, name."""
+    """Print all keys, tab-separated: id, project, kind, scopes, state, created, name, rate/burst, origins."""
     now = time.time()
     for key in _open(flags, config_file).all():
         state = "usable" if key.usable(now) else "revoked" if key.revoked_at else "expired"
         kind = "test" if key.test else "live"
         created = datetime.fromtimestamp(key.created_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        click.echo("\t".join((key.id, key.project, kind, ",".join(key.scopes), state, created, key.name)))
+        limit = "/".join("default" if value is None else str(value) for value in (key.rate, key.burst))
+        columns = (key.id, key.project, kind, ",".join(key.scopes), state, created, key.name, limit)
+        click.echo("\t".join((*columns, " ".join(key.origins))))
 
 
 @keys.command(epilog="Example: novamesh keys revoke k_3f9a0c12d4e5")

@@ -69,7 +69,7 @@ def compact(config_file: Path | None, **flags: Any) -> None:
     started = time.monotonic()
     config = load_config(flags, config_file)
     directory = DataDirectory(config.data_path)
-    if not directory.take():
+    if not directory.open_stopped():
         raise StartError(f"a node runs on {directory.path}; stop it first")
     try:
         before, after = compact_file(config)

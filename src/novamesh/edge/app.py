@@ -10,7 +10,7 @@ from typing import cast
 from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
 
 from novamesh.config import Config
-from novamesh.edge import export, health, ingest, query, users
+from novamesh.edge import cors, export, health, ingest, metrics, query, users
 from novamesh.edge.head import HeadProtocol
 from novamesh.edge.request import ClientGone
 from novamesh.edge.worker import Worker
@@ -31,8 +31,12 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/v1/query": {"GET": query.query, "POST": query.query},
     "/v1/export": {"GET": export.export},
     "/v1/users/{user_id}": {"DELETE": users.erase},
+    "/metrics": {"GET": metrics.exposition},
 }
 _OPEN_ROUTES = tuple(route for route in ROUTES if route.endswith("}"))
+
+# What a web page may ask of another origin: keys that are bound to origins can do nothing else.
+FOR_PAGES = ("/v1/ingest", "/v1/batch")
 
 
 class Application:
@@ -85,6 +89,8 @@ def _handler(scope: Scope) -> Handler:
     methods = _methods(scope.path)
     if methods is None:
         raise NotFound(f"There is nothing at this path; the endpoints are {', '.join(ROUTES)}.")
+    if scope.method == "OPTIONS" and scope.path in FOR_PAGES and cors.is_preflight(scope):
+        return cors.preflight
     handler = methods.get("GET" if scope.method == "HEAD" else scope.method)
     if handler is None:
         allowed = ", ".join([*methods, "HEAD"] if "GET" in methods else methods)

@@ -28,6 +28,11 @@ class Keyring:
     def close(self) -> None:
         self._store.close()
 
+    def knows(self, origin: str) -> bool:
+        """Whether a usable key is bound to this origin."""
+        now = time.time()
+        return any(origin in key.origins and key.usable(now) for key in self._keys.values())
+
     def authorize(self, authorization: str | None, scope: str) -> Key:
         """The key of a request. Raises :class:`Unauthorized` and :class:`Forbidden`.
 

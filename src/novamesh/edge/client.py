@@ -18,6 +18,8 @@ from novamesh.store.contract import (
     EraseRequest,
     ExtentAnswer,
     ExtentRequest,
+    RecountAnswer,
+    RecountRequest,
     Request,
     StatusRequest,
     StoreStatus,
@@ -26,7 +28,7 @@ from novamesh.store.contract import (
     decode_error,
 )
 
-Told = TypeVar("Told", EraseAnswer, ExtentAnswer, StoreStatus, TypesAnswer)
+Told = TypeVar("Told", EraseAnswer, ExtentAnswer, RecountAnswer, StoreStatus, TypesAnswer)
 
 STATUS_TIMEOUT_S = 3.0
 _UNAVAILABLE = "The store of this node is starting or restarting; send the query again in a moment."
@@ -96,6 +98,11 @@ async def ask_status(path: Path) -> StoreStatus:
             return await _told(path, StatusRequest(), StoreStatus)
     except TimeoutError:
         raise StoreUnavailable(f"The store has not answered for {STATUS_TIMEOUT_S:g} s.") from None
+
+
+async def ask_recount(path: Path) -> RecountAnswer:
+    """Every space, counted anew, however long that takes. Raises :class:`StoreUnavailable`."""
+    return await _told(path, RecountRequest(), RecountAnswer)
 
 
 async def _told(path: Path, request: Request, kind: type[Told]) -> Told:

@@ -89,9 +89,14 @@ def _connections(client: str) -> Iterator[socket.socket]:
             if not stat.S_ISSOCK(os.fstat(number).st_mode):
                 continue
             with socket.socket(fileno=os.dup(number)) as connection:
-                if _name(connection.getpeername()) == client.replace("[", "").replace("]", ""):
+                if peer_name(connection) == client:
                     yield connection
 
 
-def _name(peer: object) -> str:
-    return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else ""
+def peer_name(connection: socket.socket) -> str:
+    """Who is at the other end, as the server names clients; empty if that is no TCP. Raises OSError."""
+    peer = connection.getpeername()
+    if not isinstance(peer, tuple):
+        return ""
+    host, port, *_ = peer
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

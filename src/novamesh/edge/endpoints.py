@@ -12,8 +12,10 @@ from novamesh.errors import (
     InvalidQuery,
     NotReady,
     QueryNotAllowed,
+    RateLimited,
     RequestError,
     SpoolFull,
+    TooManyQueries,
     Unauthorized,
 )
 
@@ -87,6 +89,16 @@ _SPOOL_FULL = _error(
     "nothing was queued; send it again after Retry-After",
     "Nothing was accepted because this node's disk is full; send it again later.",
 )
+_RATE_LIMITED = _error(
+    RateLimited,
+    "nothing was queued; the key may send no more now",
+    "This key may send 1000 events a second; send them again in 1 s.",
+)
+_TOO_MANY_QUERIES = _error(
+    TooManyQueries,
+    "send it again after Retry-After",
+    "32 queries of this key wait already; wait for answers before sending more.",
+)
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
@@ -106,7 +118,24 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         parameters=(),
         examples=(Example("Readiness", "curl {url}"),),
         answers=(
-            Answer(200, "send traffic", '{"status": "ready"}'),
+            Answer(
+                200,
+                "send traffic; the ledger says what became of the events of each project",
+                """{
+  "status": "ready",
+  "ledger": {
+    "default": {
+      "accepted": 1200,
+      "stored": 1150,
+      "duplicates": 40,
+      "quarantined": 0,
+      "waiting": 10,
+      "damaged": 0,
+      "missing": 0
+    }
+  }
+}""",
+            ),
             _error(
                 NotReady,
                 "names the parts that are not ready",
@@ -152,6 +181,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
                 Detail("/userId", "`userId` is not a known field: did you mean `user_id`?"),
             ),
             _UNAUTHORIZED,
+            _RATE_LIMITED,
             _SPOOL_FULL,
         ),
     ),
@@ -192,6 +222,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
                 Detail("/events/1/event", "`event` must not be blank.", 1),
             ),
             _UNAUTHORIZED,
+            _RATE_LIMITED,
             _SPOOL_FULL,
         ),
     ),
@@ -225,6 +256,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             ),
             _error(InvalidQuery, "the SQL cannot be understood", "Unknown column evnt; did you mean event?"),
             _UNAUTHORIZED,
+            _TOO_MANY_QUERIES,
             _error(
                 QueryNotAllowed,
                 "anything but reading your own events",

@@ -6,9 +6,11 @@ events in the same order. Only a SELECT that gives events one by one, in the ord
 an order: without joins, groups, DISTINCT, ORDER BY, LIMIT and window functions.
 """
 
+from functools import partial
+
 from granian.rsgi import HTTPProtocol, Scope
 
-from novamesh.edge.answer import Answering, Form, pick_format, read_sql, store_request
+from novamesh.edge.answer import Answering, Form, pick_format, prepared, read_sql, store_request
 from novamesh.edge.client import ask_extent
 from novamesh.edge.request import read_number, read_parameters
 from novamesh.edge.worker import Worker
@@ -34,7 +36,7 @@ async def export(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
         )
     after = read_number(values, "after", 0, MAX_ROWS) if values.get("after", "0") != "0" else 0
     schema = schema_for(key.space)
-    plain = check(text, schema=schema, limit=None)
+    plain = await prepared(worker, text, partial(check, text, schema=schema, limit=None))
     if "cursor" in values and not plain.resumable:
         raise InvalidParameter(
             "Only a SELECT of single events can be resumed (no JOIN, GROUP BY, DISTINCT, ORDER BY, LIMIT, windows);"
@@ -48,7 +50,7 @@ async def export(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
 
     def request(form: Form) -> QueryRequest:
         checked = check(text, schema=schema, limit=None, careful=form.careful, extent=extent, types=form.types)
-        return store_request(checked, key.space, kind, limit=None, parameters={}, skip=after)
+        return store_request(checked, key, kind, limit=None, parameters={}, skip=after)
 
     headers = [("export-cursor", _cursor(begun))] if plain.resumable else []
     await Answering(worker, key.space, scope, protocol, text, headers).run(request)

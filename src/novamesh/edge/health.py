@@ -11,6 +11,7 @@ from novamesh.edge.ingest import JSON_HEADERS
 from novamesh.edge.worker import Worker
 from novamesh.errors import Detail, NotReady
 from novamesh.status import metrics
+from novamesh.status.ledger import Entry, total
 
 
 async def health(worker: Worker, _scope: Scope, protocol: HTTPProtocol) -> int:
@@ -36,7 +37,8 @@ async def ready(worker: Worker, _scope: Scope, protocol: HTTPProtocol) -> int:
             f"Not ready: {parts}. Wait, or see the details.",
             details=tuple(Detail(pointer=f"/{problem.part}", message=problem.reason) for problem in problems),
         )
-    protocol.response_bytes(200, JSON_HEADERS, b'{"status": "ready"}')
+    body = msgspec.json.encode({"status": "ready", "ledger": worker.ledger()})
+    protocol.response_bytes(200, JSON_HEADERS, body)
     return 0
 
 
@@ -56,6 +58,11 @@ async def page(worker: Worker, _scope: Scope, protocol: HTTPProtocol) -> int:
     return 0
 
 
+def _ledger(worker: Worker) -> Entry | None:
+    spaces = worker.ledger()
+    return None if spaces is None else total(spaces.values())
+
+
 def page_data(worker: Worker, now: float) -> pages.PageData:
     """What the status page shows: all of it measured."""
     snapshot = metrics.read(worker.run_directory, now)
@@ -72,5 +79,6 @@ def page_data(worker: Worker, now: float) -> pages.PageData:
         report=worker.uptime.report(now),
         base_url=worker.config.base_url,
         events_accepted=snapshot.events,
+        ledger=_ledger(worker),
         now_s=now,
     )

@@ -18,6 +18,7 @@ from string import Template
 import msgspec
 
 from novamesh.edge.endpoints import ENDPOINTS, Answer, Endpoint, Parameter, commands
+from novamesh.status.ledger import Entry, identity
 from novamesh.status.uptime import Day, Report
 
 
@@ -26,7 +27,8 @@ class PageData(msgspec.Struct, frozen=True, kw_only=True):
 
     ``status`` is ``ok`` or ``degraded``; ``problems`` names each unwell part and why. ``p50_ms`` is the median latency
     of accepted requests over ``window`` (such as ``last hour``), ``None`` if there were none. ``events_accepted``
-    counts since the node's start; ``now_s`` is the time of the measurement in unix seconds.
+    counts since the node's start, ``ledger`` since the data directory was made, for all projects together; it is
+    ``None`` while the store does not answer. ``now_s`` is the time of the measurement in unix seconds.
     """
 
     node: str
@@ -40,6 +42,7 @@ class PageData(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str
     events_accepted: int
     now_s: float
+    ledger: Entry | None = None
     problems: tuple[str, ...] = ()
 
 
@@ -129,7 +132,10 @@ def _uptime(data: PageData) -> tuple[str, str]:
 
 def _note(data: PageData) -> str:
     as_of = f"{_time(data.now_s):%Y-%m-%d %H:%M:%S} UTC"
-    return f"{data.events_accepted:,} events accepted since this node started. As of {as_of}."
+    ledger = "What became of them is not known while the store does not answer"
+    if data.ledger is not None:
+        ledger = f"In all, {identity(data.ledger)}"
+    return f"{data.events_accepted:,} events accepted since this node started. {ledger}. As of {as_of}."
 
 
 def _time(seconds: float) -> datetime:

@@ -24,7 +24,9 @@ async def query(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
     values = read_parameters(scope.query_string, _FIELDS[:3])
     parameters: dict[str, Any] | list[Any] = {}
     if scope.method == "POST":
-        body = read_fields(await read_body(scope, protocol, BODY_LIMIT_BYTES, worker.config.body_timeout_ms / 1000))
+        timeout_s = worker.config.body_timeout_ms / 1000
+        with worker.gate.enter(key, scope, sends=False) as entry:
+            body = read_fields(await read_body(scope, protocol, BODY_LIMIT_BYTES, timeout_s, entry))
         if twice := sorted(values.keys() & body.keys()):
             raise InvalidParameter(f"The parameter `{twice[0]}` is given twice; give it in the body alone.")
         parameters = body.pop("params", {})
@@ -35,7 +37,7 @@ async def query(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
 
     def request(form: Form) -> QueryRequest:
         checked = check(text, schema=schema_for(key.space), limit=limit, careful=form.careful, types=form.types)
-        return store_request(checked, key.space, kind, limit, parameters)
+        return store_request(checked, key, kind, limit, parameters)
 
     await Answering(worker, key.space, scope, protocol, text, []).run(request)
     return 0

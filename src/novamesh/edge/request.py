@@ -24,6 +24,12 @@ JSON_TYPE = "application/json"
 ZSTD_WINDOW_LOG = 23
 # Below this a body is inflated on the spot: a thread would cost more than it takes.
 THREAD_BYTES = 128 * 1024
+# So many at once: each may make ten megabytes of very little, and there are not more cores than a few.
+INFLATING = 2
+# A longer body is read in pieces, so that it counts with what has come of it. Pieces cost time: a usual batch is whole,
+# and counts with so much until it is there.
+WHOLE_BYTES = 256 * 1024
+_AHEAD_BYTES = 64 * 1024
 # A body may be compressed in several pieces; a great many take time however small they are.
 MAX_MEMBERS = 10_000
 PIECE_BYTES = 64 * 1024
@@ -36,6 +42,9 @@ _DAMAGED: tuple[type[Exception], ...] = (
     EOFError,
     ValueError,
 )
+
+
+_inflating = asyncio.Semaphore(INFLATING)
 
 
 class ClientGone(Exception):
@@ -52,12 +61,19 @@ class Decompressor(Protocol):
     def decompress(self, data: bytes | memoryview, max_length: int) -> bytes: ...
 
 
-async def read_body(scope: Scope, protocol: HTTPProtocol, limit: int, timeout_s: float) -> bytes:
+class Holder(Protocol):
+    """Who answers for the memory a body takes."""
+
+    def hold(self, size: int) -> None:
+        """So many more bytes. Raises :class:`Overloaded`."""
+
+
+async def read_body(scope: Scope, protocol: HTTPProtocol, limit: int, timeout_s: float, holder: Holder) -> bytes:
     """The request's body, decompressed.
 
     ``limit`` is in bytes and holds before and after decompression. Raises
     :class:`PayloadTooLarge`, :class:`UnsupportedMediaType`, :class:`InvalidEncoding`,
-    :class:`RequestTimeout` and :class:`ClientGone`.
+    :class:`RequestTimeout`, :class:`Overloaded` and :class:`ClientGone`.
     """
     _check_type(read_header(scope, "content-type"))
     decompress = _decompressor(read_header(scope, "content-encoding"))
@@ -67,7 +83,14 @@ async def read_body(scope: Scope, protocol: HTTPProtocol, limit: int, timeout_s:
     try:
         async with asyncio.timeout(timeout_s):
             # With a length the server reads no further than that; without one we have to count.
-            data = await protocol() if length is not None else await _read_counted(protocol, limit)
+            if length is not None and int(length) <= WHOLE_BYTES:
+                ahead = min(int(length), _AHEAD_BYTES)
+                holder.hold(ahead)
+                data = await protocol()
+                if len(data) > ahead:
+                    holder.hold(len(data) - ahead)
+            else:
+                data = await _read_counted(scope, protocol, limit, holder)
     except TimeoutError:
         raise RequestTimeout(
             f"The body did not arrive within {timeout_s:g} s; send the request again.",
@@ -78,8 +101,12 @@ async def read_body(scope: Scope, protocol: HTTPProtocol, limit: int, timeout_s:
     if decompress is None:
         return data
     if len(data) < THREAD_BYTES:
-        return decompress(data, limit)
-    return await asyncio.to_thread(decompress, data, limit)
+        inflated = decompress(data, limit)
+    else:
+        async with _inflating:
+            inflated = await asyncio.to_thread(decompress, data, limit)
+    holder.hold(len(inflated))
+    return inflated
 
 
 def read_header(scope: Scope, name: str) -> str | None:
@@ -91,14 +118,23 @@ def read_header(scope: Scope, name: str) -> str | None:
     return value
 
 
-async def _read_counted(protocol: HTTPProtocol, limit: int) -> bytes:
+async def _read_counted(scope: Scope, protocol: HTTPProtocol, limit: int, holder: Holder) -> bytes:
     parts: list[bytes] = []
-    size = 0
+    size = empty = 0
     async for chunk in protocol:
         size += len(chunk)
+        empty += not chunk
         if size > limit:
             raise _too_large(limit)
+        holder.hold(len(chunk))
         parts.append(bytes(chunk))
+    length = read_header(scope, "content-length")
+    if length is not None and size != int(length):
+        raise ClientGone
+    # The server ends the chunks of a body that was cut like those of a whole one, but with one more that is empty.
+    # Trailers look the same: whoever sends them has to announce them (RFC 9110, 6.6.2).
+    if length is None and empty > 1 and scope.http_version.startswith("1") and "trailer" not in scope.headers:
+        raise InvalidEncoding("The body ends before its last chunk; send the request again, whole.")
     return b"".join(parts)
 
 

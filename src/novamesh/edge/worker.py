@@ -7,17 +7,23 @@ import os
 import signal
 import sqlite3
 import time
-
-import msgspec
+from collections import Counter
 
 from novamesh.config import Config
 from novamesh.datadir import DataDirectory
+from novamesh.descriptors import connections
 from novamesh.edge import client
 from novamesh.edge.auth import REFRESH_S, Keyring
+from novamesh.edge.gate import Gate
+from novamesh.edge.idle import IdleWatch
+from novamesh.edge.rates import Rates
 from novamesh.errors import RequestError
-from novamesh.spool.rotation import asked_at_ns
+from novamesh.spool import tally
+from novamesh.spool.tally import Tally
 from novamesh.spool.writer import Limits, SpoolWriter
 from novamesh.sql.types import PathTypes
+from novamesh.status.health import Problem, store_problems
+from novamesh.status.ledger import Ledger, ledger
 from novamesh.status.metrics import WorkerMetrics
 from novamesh.status.uptime import Reader
 from novamesh.store.contract import SOCKET_NAME, StoreStatus
@@ -25,14 +31,6 @@ from novamesh.store.contract import SOCKET_NAME, StoreStatus
 log = logging.getLogger(__name__)
 
 STORE_INTERVAL_S = 1.0
-LAG_LIMIT_S = 10.0
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """A part of the node that is unwell: ``spool``, ``store`` or ``loader``, and why."""
-
-    part: str
-    reason: str
 
 
 class Worker:
@@ -42,27 +40,47 @@ class Worker:
         directory = DataDirectory(config.data_path)
         self.config = config
         self.run_directory = directory.run
+        self.spool_directory = directory.spool
+        self.ledger_directory = directory.ledger
         self.socket = directory.run / SOCKET_NAME
         self.keyring = Keyring(directory.keys, config.base_url)
         self.uptime = Reader(directory.status)
         self.metrics = WorkerMetrics(directory.run, os.getpid())
         self.store: StoreStatus | None = None
         self.store_problem: str | None = "the store has not answered yet"
+        self.rates = Rates(directory.run)
+        self.gate = Gate(config, self.rates)
+        self.busy: Counter[str] = Counter()  # connections (host:port) on which an answer is awaited
         self.types: dict[str, PathTypes] = {}  # of each space, as the store last said
+        self.checking = asyncio.Semaphore(1)  # for SQL that takes long to check
+        self.idle = IdleWatch(config, connections(config), self.busy)
         self._started = time.monotonic()
         limits = Limits(directory.spool, config.spool_limit_bytes, config.disk_reserve_bytes)
-        self.spool = SpoolWriter(directory.spool, directory.node_id(), config.spool_segment_bytes, limits, loop)
+        self._tally = Tally(directory.ledger, directory.spool)
+        self.spool = SpoolWriter(
+            directory.spool, directory.node_id(), config.spool_segment_bytes, limits, loop, self._tally
+        )
         self._tasks = [loop.create_task(self._tend()), loop.create_task(self._ask_store())]
+        self.idle.start()
         self.metrics.heartbeat(time.time(), True)
 
     def close(self) -> None:
         """Sync and close everything. For when the loop has stopped."""
         for task in self._tasks:
             task.cancel()
+        self.idle.stop()
         self.spool.stop()
+        self._tally.close()
         self.metrics.heartbeat(time.time(), False)
         self.metrics.close()
         self.keyring.close()
+        self.rates.close()
+
+    def leave(self, client: str) -> None:
+        """One answer less is awaited on a connection."""
+        self.busy[client] -= 1
+        if not self.busy[client]:
+            del self.busy[client]
 
     def problems(self) -> list[Problem]:
         """The parts that are unwell now."""
@@ -72,8 +90,14 @@ class Worker:
         if self.store_problem:
             found.append(Problem("store", self.store_problem))
         elif self.store is not None:
-            found += _loader_problems(self.store)
+            found += store_problems(self.store)
         return found
+
+    def ledger(self) -> Ledger | None:
+        """What became of all events, as of now; None while the store does not answer. Raises OSError."""
+        if self.store is None or self.store_problem is not None:
+            return None
+        return ledger(tally.read(self.ledger_directory).counts, self.store)
 
     def accept_problem(self) -> str | None:
         """Why this worker cannot accept events now, or None."""
@@ -82,16 +106,13 @@ class Worker:
     async def _tend(self) -> None:
         """What has to be looked at twice a second."""
         parent = multiprocessing.parent_process()
-        rotated_at = asked_at_ns(self.run_directory)
         while True:
             try:
                 self.keyring.refresh()
             except sqlite3.Error as error:
                 log.error("the keys cannot be read", extra={"cause": str(error)})
             self.metrics.heartbeat(time.time(), self.accept_problem() is None)
-            if (asked_at := asked_at_ns(self.run_directory)) != rotated_at:
-                rotated_at = asked_at
-                self.spool.rotate()
+            self.spool.tend()
             if parent is not None and not parent.is_alive():
                 log.error("the supervisor is gone, the worker ends")
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -106,14 +127,3 @@ class Worker:
             except RequestError as error:
                 self.store_problem = error.message
             await asyncio.sleep(STORE_INTERVAL_S)
-
-
-def _loader_problems(store: StoreStatus) -> list[Problem]:
-    found = []
-    if store.loader_error:
-        found.append(Problem("loader", f"loading fails: {store.loader_error}"))
-    if store.lag_s > LAG_LIMIT_S:
-        found.append(Problem("loader", f"the loader is {store.lag_s:.0f} s behind"))
-    if store.damaged:
-        found.append(Problem("spool", f"{store.damaged} damaged segments are in spool/quarantine"))
-    return found

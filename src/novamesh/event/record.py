@@ -73,6 +73,18 @@ def decode(payload: bytes) -> tuple[Record, bytes]:
     header, separator, events = payload[1:].partition(b"\n")
     if payload[:1] != _KIND or not separator:
         raise RecordError("the payload is not a record")
+    return _decode_header(header), events
+
+
+def decode_header(start: bytes) -> Record:
+    """The header, of a payload's first bytes. Raises :class:`RecordError`."""
+    end = start.find(b"\n")
+    if start[:1] != _KIND or end < 0:
+        raise RecordError("the payload is not a record")
+    return _decode_header(start[1:end])
+
+
+def _decode_header(header: bytes) -> Record:
     try:
         record = _decoder.decode(header)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -80,7 +92,7 @@ def decode(payload: bytes) -> tuple[Record, bytes]:
         raise RecordError(f"the record's header cannot be read: {error}") from None
     if record.v != VERSION:
         raise _other_version(record.v)
-    return record, events
+    return record
 
 
 def _check_version(header: bytes) -> None:

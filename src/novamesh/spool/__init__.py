@@ -25,21 +25,27 @@ Frame, 16 bytes and the payload, zero-padded to a multiple of 8::
     16  n  payload; its first byte is its kind: 1 a record (see ``novamesh.event.record``),
            0 the end of a segment that was closed in order
 
-Beside a segment that is being written lies its **mark**, ``<segment>.mark``: 8 bytes, the
-offset up to which the segment is synced. The writer changes it after each sync, through a
-memory map; nothing depends on the mark after a crash.
+Beside each segment lies its **mark**, ``<segment>.mark``: 8 bytes, the offset up to which it is
+acknowledged. The writer changes it after each sync, through a memory map. It is never synced itself:
+after a power cut it may say less than is true, but never more.
 
 Invariants
 ==========
 - One writer a segment. It holds an exclusive ``flock`` on the segment as long as it lives, and
   takes it before the segment gets its name: a segment that can be locked has no writer.
-- A new segment at each start and at a size limit. Old segments are never appended to.
+- A new segment at each start and at a size limit. Old segments are never appended to. Each is named
+  with a later time than all others, whatever the clock says.
 - A frame is acknowledged only after ``fdatasync`` returned. After a failed write or sync the
-  segment is cut back to its last good sync, for good, and given up: a second sync may lie.
+  segment is cut back to its last good sync, for good, and given up: a second sync may lie. As long as
+  it cannot be cut back it keeps its writer.
 - A reader takes from a live segment only what lies before the mark, so that what was refused
   is never stored; of a segment without a writer it takes everything that is whole.
-- Bytes after the last whole frame of a segment that was not closed in order (no end frame) are a torn tail:
-  never acknowledged, cut after a copy is kept in ``<segment>.torn``. Anything else that is not
-  a whole frame is damage: the segment goes to ``quarantine/`` with a report.
-- A segment is deleted only after the store has committed everything in it.
+- Bytes after the last whole frame of a segment that was not closed in order (no end frame), and behind
+  the mark, are a torn tail: never acknowledged, cut after a copy is kept in ``<segment>.torn``. Anything
+  else that is not a whole frame, or a file that ends before the mark, is damage: the segment goes to
+  ``quarantine/`` with a report.
+- A damaged segment that has a writer stays where it is, and a file ``<segment>.close`` beside it asks the
+  writer to go on to another one. Then it is set aside.
+- A segment is deleted, after its mark, only when the store has committed everything in it. A mark without
+  a segment says that the segment was taken away: that is reported.
 """

@@ -34,6 +34,13 @@ class SegmentHeader(NamedTuple):
     node_id: bytes
 
 
+class FrameHeader(NamedTuple):
+    """What a frame says of itself: the payload's length and the frame's number."""
+
+    length: int
+    sequence: int
+
+
 class Frame(NamedTuple):
     """One frame: its number, its payload and the offset, in what it was read from, just behind its padding."""
 
@@ -102,6 +109,20 @@ def decode_frame(data: bytes, position: int, sequence: int, limit: int) -> Frame
     if number != sequence:
         raise FrameError(f"the frame has number {number}, expected {sequence}")
     return Frame(number, payload, position + frame_size(length))
+
+
+def decode_frame_header(data: bytes, position: int, limit: int) -> FrameHeader:
+    """The header at ``position`` in ``data``, of a frame that ends within ``limit`` bytes; its checksum is not
+    looked at. Raises :class:`FrameError`.
+    """
+    if position + FRAME_HEADER_SIZE > len(data):
+        raise FrameError("the file ends inside a frame header")
+    length, _, number = _FRAME.unpack_from(data, position)
+    if length == 0:
+        raise FrameError("the frame has length zero")
+    if frame_size(length) > limit:
+        raise FrameError(f"the frame claims {length} bytes, the file ends before that")
+    return FrameHeader(length, number)
 
 
 def find_frame(data: bytes, start: int) -> int | None:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from novamesh.spool.files import SYSTEM, Files
 from novamesh.spool.frame import (
     KIND_END,
     SEGMENT_HEADER_SIZE,
@@ -28,14 +29,17 @@ class Position(NamedTuple):
 class SegmentReader:
     """Reads one segment from a :class:`Position` on, and follows it while it grows.
 
-    ``finished`` is True when nothing will ever follow. Raises :class:`SpoolDamage` when the
-    bytes at the position are damaged, OSError when the file cannot be read.
+    ``finished`` is True when nothing will ever follow, ``live`` when the segment had a writer at the last read. Raises
+    :class:`SpoolDamage` when the bytes at the position are damaged, OSError when the file cannot be read.
     """
 
-    def __init__(self, path: Path, node_id: bytes, position: Position) -> None:
+    def __init__(self, path: Path, node_id: bytes, position: Position, files: Files = SYSTEM) -> None:
         self.path = path
         self.finished = False
-        self._descriptor = os.open(path, os.O_RDONLY)
+        self.live = True
+        self._synced = 0
+        self._files = files
+        self._descriptor = files.open(path, os.O_RDONLY)
         try:
             self._check_header(node_id)
         except BaseException:
@@ -44,11 +48,11 @@ class SegmentReader:
         self.position = position if position.offset else Position(SEGMENT_HEADER_SIZE, 0)
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        self._files.close(self._descriptor)
 
     def _check_header(self, node_id: bytes) -> None:
         try:
-            header = decode_segment_header(os.pread(self._descriptor, SEGMENT_HEADER_SIZE, 0))
+            header = decode_segment_header(self._files.pread(self._descriptor, SEGMENT_HEADER_SIZE, 0))
         except FrameError as error:
             raise SpoolDamage(self.path, 0, str(error)) from None
         if header.node_id != node_id:
@@ -60,8 +64,9 @@ class SegmentReader:
         Their ``end`` is an offset in the file.
         """
         # In this order: a segment that has no writer any more does not grow.
-        live = has_writer(self.path)
-        end = read_mark(self.path) if live else os.fstat(self._descriptor).st_size
+        live = self.live = has_writer(self.path)
+        self._synced = read_mark(self.path)
+        end = self._synced if live else self._files.fstat(self._descriptor).st_size
         frames: list[Frame] = []
         while self.position.offset < end and max_bytes > 0 and not self.finished:
             before = self.position.offset
@@ -74,13 +79,20 @@ class SegmentReader:
             if self.position.offset == before:
                 break
             max_bytes -= self.position.offset - before
-        if not live and self.position.offset >= end:
-            self.finished = True
+        if not live and self.position.offset >= end and not self.finished:
+            self._end_of_file(frames, end)
         return frames
+
+    def _end_of_file(self, frames: list[Frame], end: int) -> None:
+        must_be = max(self._synced, self.position.offset)
+        if end >= must_be:
+            self.finished = True
+        elif not frames:
+            raise SpoolDamage(self.path, end, f"the file ends here, but was synced up to offset {must_be}")
 
     def _read_chunk(self, size: int, end: int, live: bool) -> list[Frame]:
         while True:
-            data = os.pread(self._descriptor, min(size, end - self.position.offset), self.position.offset)
+            data = self._files.pread(self._descriptor, min(size, end - self.position.offset), self.position.offset)
             frames = self._decode(data, end, live)
             if frames or self.finished or self.position.offset + len(data) >= end:
                 return frames
@@ -116,8 +128,8 @@ class SegmentReader:
         self.position = Position(offset, self.position.sequence + 1)
 
     def _not_a_frame(self, offset: int, cause: str, live: bool) -> None:
-        if live:
+        if live or offset < self._synced:
             # Before the mark everything is synced and whole, or the disk does not keep its word.
             raise SpoolDamage(self.path, offset, cause)
-        cut_torn_tail(self.path, offset, cause)
+        cut_torn_tail(self.path, offset, cause, self._files)
         self.finished = True

@@ -2,18 +2,30 @@
 
 import logging
 import os
-import time
 from pathlib import Path
 
 import msgspec
 
 from novamesh.errors import NovameshError
-from novamesh.spool.frame import find_frame, is_end
-from novamesh.spool.segment import TORN_SUFFIX, mark_path, sync_directory
+from novamesh.spool.files import SYSTEM, Files, write_new
+from novamesh.spool.frame import SEGMENT_HEADER_SIZE, find_frame, is_end
+from novamesh.spool.segment import (
+    CLOSE_SUFFIX,
+    MARK_SUFFIX,
+    SUFFIX,
+    TEMPORARY_SUFFIX,
+    TORN_SUFFIX,
+    close_request,
+    mark_path,
+    read_mark,
+)
 
 log = logging.getLogger(__name__)
 
 QUARANTINE = "quarantine"
+# For people who want to look at one: it was never acknowledged, so the oldest may go.
+KEPT_TORN = 8
+READ_BYTES = 4 * 1024 * 1024
 
 
 class SpoolDamage(NovameshError):
@@ -26,46 +38,105 @@ class SpoolDamage(NovameshError):
         self.cause = cause
 
 
-def cut_torn_tail(segment: Path, offset: int, cause: str) -> None:
+def cut_torn_tail(segment: Path, offset: int, cause: str, files: Files = SYSTEM) -> None:
     """Cut what lies behind the last whole frame, after a copy of it is kept.
 
     Raises :class:`SpoolDamage` if a whole frame follows, be it only the end of a segment that was
     closed in order: then ``offset`` is in the middle of what was written, and cutting would lose it.
+    Raises OSError; what was done by then is done again by the next try.
     """
-    with segment.open("r+b") as file:
-        file.seek(offset)
-        tail = file.read()
+    descriptor = files.open(segment, os.O_RDWR)
+    try:
+        tail = _read_from(descriptor, offset, files)
         # Frames are aligned from the start of the file, and so is the tail.
         if find_frame(tail, 0) is not None or is_end(tail):
             raise SpoolDamage(segment, offset, cause)
-        copy = segment.with_name(segment.name + TORN_SUFFIX)
-        with copy.open("wb") as kept:
-            kept.write(tail)
-            kept.flush()
-            os.fsync(kept.fileno())
-        file.truncate(offset)
-        os.fsync(file.fileno())
-    sync_directory(segment.parent)
+        write_new(files, segment.with_name(segment.name + TORN_SUFFIX), tail)
+        files.sync_directory(segment.parent)
+        files.ftruncate(descriptor, offset)
+        files.fsync(descriptor)
+    finally:
+        files.close(descriptor)
+    for old in sorted(segment.parent.glob(f"*{TORN_SUFFIX}"))[:-KEPT_TORN]:
+        files.unlink(old)
     log.warning("torn tail cut", extra={"file": segment.name, "offset": offset, "bytes": len(tail), "cause": cause})
 
 
-def set_aside(damage: SpoolDamage) -> Path:
-    """Move a damaged segment to ``quarantine/`` with a report beside it. Returns its new path."""
+def set_aside(damage: SpoolDamage, files: Files = SYSTEM) -> Path:
+    """Move a damaged segment to ``quarantine/`` with a report beside it. Returns its new path.
+
+    Raises OSError; what was done by then is done again by the next try.
+    """
     segment = damage.segment
     directory = segment.parent / QUARANTINE
-    directory.mkdir(exist_ok=True)
+    note = "Everything before the offset is stored. Nothing from the offset on is."
+    _report(damage, note, files)
     target = directory / segment.name
-    report = {
-        "file": segment.name,
-        "offset": damage.offset,
-        "cause": damage.cause,
-        "found_at": int(time.time()),
-        "note": "Everything before the offset is stored. Nothing from the offset on is.",
-    }
-    target.with_suffix(".json").write_bytes(msgspec.json.format(msgspec.json.encode(report)))
-    segment.rename(target)
-    mark_path(segment).unlink(missing_ok=True)
-    sync_directory(directory)
-    sync_directory(segment.parent)
+    files.rename(segment, target)
+    files.unlink(mark_path(segment))
+    files.unlink(close_request(segment))
+    files.sync_directory(directory)
+    files.sync_directory(segment.parent)
     log.error("damaged segment set aside", extra={"file": segment.name, "offset": damage.offset, "cause": damage.cause})
     return target
+
+
+def report_missing(segment: Path, offset: int, synced: int, files: Files = SYSTEM) -> None:
+    """Report a segment that somebody else has removed. ``offset``: up to where it was loaded, as far as is known;
+    ``synced``: what was in it. Raises OSError."""
+    cause = f"the segment is missing; it was synced up to offset {synced}" if synced else "the segment is missing"
+    damage = SpoolDamage(segment, offset, cause)
+    _report(damage, "What the segment held from the offset on, if the store had not loaded it, is lost.", files)
+    files.unlink(mark_path(segment))
+    files.unlink(close_request(segment))
+    log.error("segment is missing", extra={"file": segment.name, "offset": offset, "synced": synced})
+
+
+def quarantined(spool: Path) -> set[str]:
+    """Names, without their suffix, of the segments that were set aside or reported as missing."""
+    directory = spool / QUARANTINE
+    return {path.stem for path in directory.iterdir()} if directory.exists() else set()
+
+
+def clear_leftovers(directory: Path, files: Files = SYSTEM) -> None:
+    """See to what a killed node left, when there is no writer: half-made segments, and marks without a segment.
+
+    A mark that says more than a segment starts with is that of one which is missing: that is reported.
+    """
+    aside = {path.name for path in (directory / QUARANTINE).glob(f"*{SUFFIX}")}
+    for path in list(directory.iterdir()):
+        if path.name.endswith((TEMPORARY_SUFFIX, CLOSE_SUFFIX)):
+            files.unlink(path)
+        elif path.name.endswith(MARK_SUFFIX):
+            segment = path.with_name(path.name.removesuffix(MARK_SUFFIX))
+            if segment.exists():
+                continue
+            synced = read_mark(segment)
+            if synced > SEGMENT_HEADER_SIZE and segment.name not in aside:
+                report_missing(segment, 0, synced, files)
+            else:
+                files.unlink(path)
+
+
+def _report(damage: SpoolDamage, note: str, files: Files) -> None:
+    """What is known of a segment, in ``quarantine/`` where it is or would be."""
+    directory = damage.segment.parent / QUARANTINE
+    directory.mkdir(exist_ok=True)
+    report = {
+        "file": damage.segment.name,
+        "offset": damage.offset,
+        "cause": damage.cause,
+        "found_at": files.now_us() // 1_000_000,
+        "note": note,
+    }
+    path = (directory / damage.segment.name).with_suffix(".json")
+    write_new(files, path, msgspec.json.format(msgspec.json.encode(report)))
+    files.sync_directory(directory)
+
+
+def _read_from(descriptor: int, offset: int, files: Files) -> bytes:
+    parts = []
+    while part := files.pread(descriptor, READ_BYTES, offset):
+        parts.append(part)
+        offset += len(part)
+    return b"".join(parts)

@@ -6,13 +6,15 @@ import errno
 import logging
 import os
 import threading
-import time
 from collections import deque
 from pathlib import Path
+from typing import NamedTuple
 
 from novamesh.errors import RequestError, SpoolFull, SpoolUnavailable
+from novamesh.spool.files import SYSTEM, Files, write_all
 from novamesh.spool.frame import KIND_END, encode_frame, frame_size
-from novamesh.spool.segment import OpenSegment, write_all
+from novamesh.spool.segment import SUFFIX, OpenSegment
+from novamesh.spool.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -22,16 +24,23 @@ GROUP_BYTES = 16 * 1024 * 1024
 PENDING_BYTES = 128 * 1024 * 1024
 CHECK_INTERVAL_S = 0.5
 
-Waiter = tuple[bytes, "asyncio.Future[None]"]
+
+class Waiter(NamedTuple):
+    """A payload, whose and how many its events are, and who waits for its sync."""
+
+    payload: bytes
+    space: str
+    events: int
+    future: "asyncio.Future[None]"
 
 
 def spool_size(directory: Path) -> int:
-    """Bytes in the spool's files."""
+    """Bytes that wait in the spool: not what was cut off or set aside."""
     total = 0
     with os.scandir(directory) as entries:
         for entry in entries:
             try:
-                total += entry.stat().st_size if entry.is_file() else 0
+                total += entry.stat().st_size if entry.name.endswith(SUFFIX) else 0
             except FileNotFoundError:
                 continue  # the store deletes segments while we count
     return total
@@ -40,8 +49,9 @@ def spool_size(directory: Path) -> int:
 class Limits:
     """When the spool must say no: too large, or the disk too full. Sizes are in bytes."""
 
-    def __init__(self, directory: Path, spool_bytes: int, reserve_bytes: int) -> None:
+    def __init__(self, directory: Path, spool_bytes: int, reserve_bytes: int, files: Files = SYSTEM) -> None:
         self._directory = directory
+        self._files = files
         self._spool_bytes = spool_bytes
         self._reserve_bytes = reserve_bytes
         self._checked_at = float("-inf")
@@ -49,7 +59,7 @@ class Limits:
 
     def reason(self) -> str | None:
         """Why nothing may be added now, or None. Looks at the disk twice a second at most."""
-        now = time.monotonic()
+        now = self._files.monotonic()
         if now - self._checked_at >= CHECK_INTERVAL_S:
             self._checked_at = now
             self._reason = self._measure()
@@ -57,7 +67,7 @@ class Limits:
 
     def _measure(self) -> str | None:
         try:
-            disk = os.statvfs(self._directory)
+            disk = self._files.statvfs(self._directory)
             size = spool_size(self._directory)
         except OSError as cause:
             log.error("the spool cannot be measured", extra={"cause": str(cause)})
@@ -73,7 +83,7 @@ class SpoolWriter:
     """Appends payloads to this process's own segment and syncs them in groups.
 
     ``append`` is for the event loop's thread. The constructor opens the first segment and
-    raises OSError if that fails.
+    raises OSError if that fails. What is synced is counted in the ``tally``, if there is one.
     """
 
     def __init__(
@@ -83,7 +93,11 @@ class SpoolWriter:
         segment_bytes: int,
         limits: Limits,
         loop: asyncio.AbstractEventLoop,
+        tally: Tally | None = None,
+        files: Files = SYSTEM,
     ) -> None:
+        self._tally = tally
+        self._files = files
         self._directory = directory
         self._node_id = node_id
         self._segment_bytes = segment_bytes
@@ -95,12 +109,13 @@ class SpoolWriter:
         self._stopping = False
         self._rotating = False
         self._failure: str | None = None
-        self._segment: OpenSegment | None = OpenSegment(directory, node_id)
+        self._uncut: list[OpenSegment] = []
+        self._segment: OpenSegment | None = OpenSegment(directory, node_id, files)
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
         self._thread.start()
 
-    def append(self, payload: bytes) -> "asyncio.Future[None]":
-        """Queue one payload. The future is done when it is synced.
+    def append(self, payload: bytes, space: str = "", events: int = 0) -> "asyncio.Future[None]":
+        """Queue one payload, with so many events of a space. The future is done when it is synced.
 
         Raises, or sets as the future's exception: :class:`SpoolFull` when a limit is reached,
         :class:`SpoolUnavailable` when the disk refuses.
@@ -109,7 +124,7 @@ class SpoolWriter:
             raise SpoolFull(f"Nothing was accepted because {reason}; send it again later.")
         future = self._loop.create_future()
         self._pending_bytes += len(payload)
-        self._queue.append((payload, future))
+        self._queue.append(Waiter(payload, space, events, future))
         # Set means that the thread has yet to clear it, and after that it reads the queue.
         if not self._wake.is_set():
             self._wake.set()
@@ -125,10 +140,12 @@ class SpoolWriter:
         """What the disk said last, if the last write or sync failed."""
         return self._failure
 
-    def rotate(self) -> None:
-        """Close the segment as soon as what is queued is in it. The next payload begins a new one."""
-        self._rotating = True
-        self._wake.set()
+    def tend(self) -> None:
+        """Close the segment, with what is queued in it, if a reader has asked for that. For now and then."""
+        segment = self._segment
+        if segment is not None and segment.is_given_up():
+            self._rotating = True
+            self._wake.set()
 
     def stop(self) -> None:
         """Sync what is queued, close the segment in order, end the thread."""
@@ -147,20 +164,23 @@ class SpoolWriter:
                 self._rotating = False
                 self._rotate()
         self._rotate()
+        self._cut_back()
+        for segment in self._uncut:
+            segment.close()
 
     def _take(self) -> list[Waiter]:
         group: list[Waiter] = []
         size = 0
         while self._queue and len(group) < GROUP_FRAMES and size < GROUP_BYTES:
             waiter = self._queue.popleft()
-            size += len(waiter[0])
+            size += len(waiter.payload)
             group.append(waiter)
         return group
 
     def _commit(self, group: list[Waiter]) -> None:
         error: RequestError | None = None
         try:
-            self._write([payload for payload, _ in group])
+            self._write(group)
             self._failure = None
         except OSError as cause:
             error = self._give_up(cause)
@@ -172,21 +192,33 @@ class SpoolWriter:
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._release, group, error)
 
-    def _write(self, payloads: list[bytes]) -> None:
+    def _write(self, group: list[Waiter]) -> None:
+        if self._segment is not None and self._segment.is_given_up():
+            self._rotate()
         segment = self._segment
         if segment is None:
-            segment = self._segment = OpenSegment(self._directory, self._node_id)
+            self._cut_back()
+            segment = self._segment = OpenSegment(self._directory, self._node_id, self._files)
         buffers: list[bytes] = []
         end = segment.offset
-        for payload in payloads:
+        for waiter in group:
             segment.sequence += 1
-            buffers += encode_frame(segment.sequence, payload)
-            end += frame_size(len(payload))
-        write_all(segment.descriptor, buffers)
-        os.fdatasync(segment.descriptor)
+            buffers += encode_frame(segment.sequence, waiter.payload)
+            end += frame_size(len(waiter.payload))
+        write_all(self._files, segment.descriptor, buffers)
+        segment.sync()
+        if not self._count(segment, end, group):
+            # A reader takes what lies before the mark for counted, and counts what it finds without a writer.
+            segment.offset = end
+            self._rotate()
+            return
         segment.mark(end)
         if end >= self._segment_bytes:
             self._rotate()
+
+    def _count(self, segment: OpenSegment, end: int, group: list[Waiter]) -> bool:
+        counts = ((waiter.space, waiter.events) for waiter in group)
+        return self._tally is None or self._tally.add(segment.path.name, end, counts)
 
     def _rotate(self) -> None:
         # The group is synced: its waiters are answered with yes whatever happens here, and the
@@ -201,9 +233,8 @@ class SpoolWriter:
         if segment is None:
             return
         try:
-            write_all(segment.descriptor, encode_frame(segment.sequence + 1, KIND_END))
-            os.fdatasync(segment.descriptor)
-            segment.mark(segment.offset + frame_size(len(KIND_END)))
+            write_all(self._files, segment.descriptor, encode_frame(segment.sequence + 1, KIND_END))
+            segment.sync()
         except OSError:
             segment.cut_back()
             raise
@@ -219,17 +250,26 @@ class SpoolWriter:
         log.error("spool write failed", extra={"cause": str(cause)})
         segment, self._segment = self._segment, None
         if segment is not None:
-            try:
-                segment.cut_back()
-            except OSError as error:
-                log.error("spool segment cannot be cut back", extra={"cause": str(error), "file": segment.path.name})
-            segment.close()
+            self._uncut.append(segment)
+            self._cut_back()
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return SpoolFull("Nothing was accepted because this node's disk is full; send it again later.")
         return SpoolUnavailable("Nothing was accepted because this node's disk refused the write; send it again.")
 
+    def _cut_back(self) -> None:
+        """Take what was refused off its segments. One that the disk does not let us cut stays open: as long as it has
+        a writer no reader goes beyond its mark."""
+        for segment in list(self._uncut):
+            try:
+                segment.cut_back()
+            except OSError as error:
+                log.error("spool segment cannot be cut back", extra={"cause": str(error), "file": segment.path.name})
+                continue
+            self._uncut.remove(segment)
+            segment.close()
+
     def _release(self, group: list[Waiter], error: RequestError | None) -> None:
-        for payload, future in group:
+        for payload, _, _, future in group:
             self._pending_bytes -= len(payload)
             if future.done():
                 continue  # the client went away while we were writing

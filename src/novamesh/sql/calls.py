@@ -1,108 +1,18 @@
-"""What each function takes: which cast a path gets where it is an argument.
-
-A function that is in none of the tables below takes text.
-"""
+"""Calls, lists, lambdas and windows: which cast a path gets where it is an argument of one (see ``signatures.py``)."""
 
 from typing import Final
 
 from sqlglot import exp
 
+from novamesh.errors import InvalidQuery, QueryNotAllowed
 from novamesh.sql import functions
+from novamesh.sql import signatures as table
 from novamesh.sql.compound import COMPOUNDS, each, keyed, listed
 from novamesh.sql.lists import Lists, is_list_function
 from novamesh.sql.operands import OPERATORS, Handler, are_values, one_kind
-from novamesh.sql.paths import Casts, Kind, boxed, call, is_step, ranked, unboxed, variant
+from novamesh.sql.paths import Casts, Kind, boxed, call, cast, is_step, ranked, unboxed, variant
 
-_NUMERIC: Final = frozenset(
-    """
-    abs acos acosh add approx_quantile asin asinh atan atan2 atanh avg bar bin bit_and bit_count bit_or bit_xor
-    cbrt ceil ceiling corr cos cosh cot covar_pop covar_samp degrees divide equi_width_bins even exp factorial
-    favg fdiv floor fmod format_bytes formatreadabledecimalsize formatreadablesize fsum gamma gcd geomean
-    geometric_mean greatest_common_divisor isinf isnan kahan_sum kurtosis kurtosis_pop lcm least_common_multiple
-    lgamma ln log log10 log2 mad mean median mod multiply nextafter pow power product quantile quantile_cont
-    quantile_disc radians regr_avgx regr_avgy regr_count regr_intercept regr_r2 regr_slope regr_sxx regr_sxy
-    regr_syy reservoir_quantile round round_even roundbankers sem sign signbit sin sinh skewness sqrt stddev
-    stddev_pop stddev_samp subtract sum sum_no_overflow sumkahan tan tanh to_base to_timestamp trunc var_pop
-    var_samp variance wavg weighted_avg
-    """.split()
-)
-_AVERAGES: Final = frozenset("avg mean median quantile_cont".split())  # DOUBLE of integers too, without a cast
-_INTEGER: Final = frozenset(
-    """
-    chr epoch_ms make_date make_time make_timestamp make_timestamp_ms make_timestamp_ns range generate_series
-    to_centuries to_days to_decades to_hours to_microseconds to_millennia to_milliseconds to_minutes to_months
-    to_quarters to_seconds to_weeks to_years xor
-    """.split()
-)
-_TEMPORAL: Final = frozenset(
-    """
-    age century date date_add date_diff date_part date_sub date_trunc datediff datepart datesub datetrunc day
-    dayname dayofmonth dayofweek dayofyear days_in_month decade epoch epoch_ns epoch_us era hour isodow isoyear
-    julian last_day microsecond millennium millisecond minute month monthname nanosecond quarter second strftime
-    time_bucket timezone timezone_hour timezone_minute week weekday weekofyear year yearweek
-    """.split()
-)
-_GIVES_TIME: Final = frozenset(
-    """
-    date date_add date_trunc datetrunc epoch_ms last_day make_date make_timestamp make_timestamp_ms
-    make_timestamp_ns strptime time_bucket to_timestamp today try_strptime
-    """.split()
-)
-_GIVES_NUMBER: Final = (_NUMERIC - _GIVES_TIME) | frozenset(
-    """
-    approx_count_distinct array_length ascii bit_length cardinality char_length character_length count count_if
-    count_star countif cume_dist damerau_levenshtein date_diff date_part date_sub datediff datepart datesub day
-    dayofmonth dayofweek dayofyear dense_rank editdist3 epoch epoch_ns epoch_us hamming hour instr isodow
-    isoyear jaccard json_array_length len length levenshtein list_avg list_count list_position list_sum minute
-    mismatches month ntile octet_length ord pi percent_rank position quarter random rank rank_dense row_number
-    second strlen strpos unicode week weekday weekofyear year yearweek
-    """.split()
-)
-_GIVES_TEXT: Final = frozenset(
-    """
-    array_to_string base64 concat concat_ws dayname format group_concat hex json_extract_path_text
-    json_extract_string lcase left listagg lower lpad ltrim md5 monthname printf regexp_extract regexp_replace
-    repeat replace reverse right rpad rtrim sha1 sha256 split_part strftime string_agg strip_accents substr
-    substring to_base64 translate trim typeof ucase upper url_decode url_encode variant_typeof
-    """.split()
-)
-_GIVES_BOOL: Final = frozenset(
-    """
-    array_contains array_has bool_and bool_or contains ends_with isfinite isinf isnan json_exists json_valid
-    list_contains list_has list_has_all list_has_any prefix regexp_full_match regexp_matches starts_with suffix
-    variant_exists
-    """.split()
-)
-_CONDITION: Final = frozenset("bool_and bool_or count_if countif".split())
-_KEPT: Final = frozenset(
-    """
-    any_value arbitrary array_agg array_value count fill first first_value grouping grouping_id last lag
-    last_value lead list list_pack list_value nth_value row struct_insert struct_pack try typeof
-    variant_array_length variant_contains variant_exists variant_extract variant_extract_string variant_keys
-    variant_typeof
-    """.split()
-)
-_GIVES_ARGUMENT: Final = frozenset(
-    "any_value arbitrary fill first first_value lag last last_value lead nth_value try".split()
-)
-_GIVES_ELEMENTS: Final = frozenset("array_agg array_value list list_pack list_value".split())
-_KEYED: Final = frozenset("approx_count_distinct approx_top_k entropy hash histogram histogram_exact mode".split())
-_STEPS: Final = frozenset("array_extract struct_extract struct_extract_at".split())
-_MAPS: Final = frozenset("histogram histogram_exact map".split())
-_LOOKUPS: Final = frozenset("element_at map_contains map_extract map_extract_value".split())
-_ORDERED: Final = {"max": "arg_max", "min": "arg_min"}
-_BY: Final = frozenset("arg_max arg_max_null arg_min arg_min_null argmax argmin max_by min_by".split())
-_ALIKE: Final = frozenset("coalesce greatest ifnull least".split())
-_GROUPINGS: Final = frozenset("grouping grouping_id".split())
-_LENGTHS: Final = frozenset("array_length cardinality len length".split())
-_NOW: Final = frozenset("get_current_timestamp now transaction_timestamp".split())
 _SETS: Final = (exp.ArrayContainsAll, exp.ArrayContainedBy, exp.ArrayOverlaps)
-_RESULTS: Final = (
-    (_GIVES_NUMBER, Kind.NUMBER),
-    (_GIVES_TEXT, Kind.TEXT),
-    (_GIVES_TIME, Kind.TIME),
-    (_GIVES_BOOL, Kind.BOOL),
-)
 
 
 class Calls(Lists):
@@ -124,7 +34,7 @@ class Calls(Lists):
 
     def call_kind(self, name: str, node: exp.Expr) -> Kind:
         if (
-            name in _NOW
+            name in table.NOW
             and not isinstance(node.parent, (exp.AtTimeZone, exp.Cast))
             and _called(node.parent) != "timezone"
         ):
@@ -134,20 +44,43 @@ class Calls(Lists):
             self.condition(node.expressions[0])
             kinds = [self.visit(branch) for branch in node.expressions[1:]]
             return self.alike(node.expressions[1:], kinds)
-        if name in _GROUPINGS:
+        if name in table.GROUPINGS:
             return self.grouping(node)
-        if name in _ORDERED and node.expressions:
+        if name in table.ORDERED and node.expressions:
             return self.extreme(name, node)
         if name in ("row", "struct_pack"):
             return self.visit_struct(node)
-        if name in _LENGTHS and len(node.expressions) == 1:
+        if name == "struct_extract" and len(node.expressions) == 2 and self.kind_of(node.expressions[0]).has_steps:
+            return self.field(node)
+        if name == "contains" and self.looks_into_list(node):
+            node.set("this", "list_contains")
+            return self.call_kind("list_contains", node)
+        if name in table.LENGTHS and len(node.expressions) == 1:
             return self.length(node)
+        ordered = self.distinct_order(name, node)
         kinds = [self.argument(argument, name) for argument in list(node.expressions)]
         arguments = [_inside(argument) for argument in node.expressions]
         if name in ("greatest", "least") and are_values(kinds):
             return self.best_of(node, arguments, kinds)
         self.arguments(name, arguments, kinds)
-        return self.result(name, arguments, kinds)
+        kind = self.result(name, arguments, kinds)
+        if ordered is not None:
+            self.sorted_keys(_unwrapped(node), kind, ordered)
+        return kind
+
+    def field(self, node: exp.Expr) -> Kind:
+        """``struct_extract(properties, 'page')`` as a step of a path."""
+        path, key = node.expressions
+        if not isinstance(key, exp.Literal):
+            raise QueryNotAllowed("Give struct_extract a plain key, or write properties[key]")
+        holder = exp.Paren(this=exp.Bracket(this=path.copy(), expressions=[key.copy()]))
+        node.replace(holder)
+        return self.visit(holder.this)
+
+    def looks_into_list(self, node: exp.Expr) -> bool:
+        """Whether this is ``contains`` of a list: of one, or of a path what is no text."""
+        kinds = [self.probe(argument)[1] for argument in node.expressions]
+        return len(kinds) == 2 and (kinds[0].is_list or (kinds[0].has_steps and kinds[1] == Kind.NUMBER))
 
     def nullif(self, arguments: list[exp.Expr], kinds: list[Kind]) -> None:
         """Its result is its first argument as it is compared: a key, or what the second is."""
@@ -199,12 +132,14 @@ class Calls(Lists):
                 value.replace(self.distinct_key(name, value, kind))
         if name == "count" and len(kinds) > 1:  # of rows, as in PostgreSQL's count(DISTINCT (a, b))
             node.set("expressions", [exp.Tuple(expressions=list(node.expressions))])
-        if name in _NUMERIC:
+        if name in table.NUMERIC:
             return Kind.NUMBER
-        return keyed(kinds[0]) if name in _GIVES_ARGUMENT or name in _GIVES_ELEMENTS else Kind.TEXT
+        return keyed(kinds[0]) if name in table.GIVES_ARGUMENT or name in table.GIVES_ELEMENTS else Kind.TEXT
 
     def distinct_key(self, name: str, value: exp.Expr, kind: Kind) -> exp.Expr:
-        if name in _NUMERIC:
+        if kind.is_variant and (placed := self.placed(value, kind, table.place_of(name, 0, [kind], None))) is not None:
+            return placed
+        if name in table.NUMERIC:
             return self.casts.number(value, kind)
         return self.group_key(value, kind) if name == "count" else self.key(value, kind)
 
@@ -220,9 +155,9 @@ class Calls(Lists):
         """Cast the paths among the arguments of a call to what it takes."""
         if name == "count" and kinds and (native := self.casts.native(arguments[0], kinds[0])) is not None:
             arguments[0].replace(native)
-        elif name in _KEPT:
+        elif name in table.KEPT:
             return
-        if name in _ALIKE:
+        if name in table.ALIKE:
             self.alike(arguments, kinds, Kind.NUMBER if name in ("greatest", "least") else Kind.PATH)
         elif name == "nullif":
             self.nullif(arguments, kinds)
@@ -230,33 +165,53 @@ class Calls(Lists):
             self.list_arguments(name, arguments, kinds)
         else:
             for place, (node, kind) in enumerate(zip(arguments, kinds, strict=True)):
+                wanted = table.place_of(name, place, kinds, arguments[0])
                 if kind.is_variant:
-                    node.replace(self.taken(name, place, node, kind))
-                elif kind.holds_variants and (name in _KEYED or (name in _MAPS and not place)):
+                    node.replace(self.placed(node, kind, wanted) or self.taken(name, place, node, kind))
+                elif kind == Kind.NUMBER and wanted in table.INTEGER_TYPES and self.is_of_paths(node):
+                    node.replace(cast(node.copy(), table.INTEGER_TYPES[str(wanted)]))
+                elif kind.holds_variants and (name in table.KEYED or (name in table.MAPS and not place)):
                     node.replace(self.key(node, kind))
-                elif kind.holds_variants and name in _BY and place == 1:
+                elif kind.holds_variants and name in table.BY and place == 1:
                     node.replace(self.place(node, kind))
 
+    def placed(self, node: exp.Expr, kind: Kind, wanted: table.Place | None) -> exp.Expr | None:
+        """A path as what its place takes; None where that goes by the function alone."""
+        if wanted is None:
+            return None
+        if wanted == Kind.LIST:
+            return self.casts.elements(node)
+        if wanted == table.EITHER:  # which it is must not hang on the types there have been
+            raise InvalidQuery(table.MILLISECONDS)
+        if isinstance(wanted, Kind):
+            return self.casts.to(node, kind, wanted)
+        return self.casts.integer(node, kind, table.INTEGER_TYPES[wanted])
+
+    def is_of_paths(self, node: exp.Expr) -> bool:
+        """Whether a number was calculated from paths, which are DOUBLE then."""
+        columns = (part for part in node.find_all(exp.Column))
+        return any(self.kind_of(column).holds_variants or self.kind_of(column) == Kind.KEY for column in columns)
+
     def taken(self, name: str, place: int, node: exp.Expr, kind: Kind) -> exp.Expr:
-        if name in _AVERAGES and kind == Kind.COUNTS:
+        if name in table.AVERAGES and kind == Kind.COUNTS:
             return self.group_key(node, kind)
-        if name in _NUMERIC:
+        if name in table.NUMERIC:
             return self.casts.number(node, kind)
-        if name in _INTEGER:
+        if name in table.INTEGER:
             return self.casts.small(node, kind)
-        if name in _TEMPORAL:
+        if name in table.TEMPORAL:
             return self.casts.time(node, kind)
-        if name in _CONDITION:
+        if name in table.CONDITION:
             return self.casts.boolean(node, kind)
-        if name in _BY and place < 2:
+        if name in table.BY and place < 2:
             return self.place(node, kind) if place else node.copy()
-        if name in _BY:
+        if name in table.BY:
             return self.casts.small(node, kind)
         if name == "map":
             return self.textual(node, Kind.ELEMENTS) if place == 0 else self.casts.elements(node)
         if name == "approx_count_distinct":
             return self.group_key(node, kind)
-        if name in _KEYED or name in _LOOKUPS:
+        if name in table.KEYED or name in table.LOOKUPS:
             return self.key(node, kind)
         if name.startswith(("json", "to_json", "row_to_json", "from_json")):
             return self.casts.json(node)
@@ -264,18 +219,18 @@ class Calls(Lists):
 
     def result(self, name: str, arguments: list[exp.Expr], kinds: list[Kind]) -> Kind:
         first = kinds[0] if kinds else Kind.OTHER
-        if name in _GIVES_ARGUMENT or name in _BY or (name in _KEPT and name == "variant_extract"):
+        if name in table.GIVES_ARGUMENT or name in table.BY or (name in table.KEPT and name == "variant_extract"):
             kind = Kind.PATH if first.has_steps and name == "variant_extract" else first
-            return listed(kind) if name in _BY and len(kinds) > 2 else kind
+            return listed(kind) if name in table.BY and len(kinds) > 2 else kind
         if name == "nullif" and first.is_variant:
             return next((kind for kind in kinds if not kind.is_variant), Kind.KEY)
         if name == "mode":
             return keyed(first)
-        if name in _STEPS and first.fields:
+        if name in table.STEPS and first.fields:
             return first.step(arguments[1].name)
-        if name in _MAPS:
+        if name in table.MAPS:
             return Kind("MAP", (("", kinds[1].element if name == "map" and len(kinds) > 1 else Kind.OTHER),))
-        if name in _ALIKE:
+        if name in table.ALIKE:
             others = {kind for kind in kinds if not kind.is_variant and kind != Kind.NULL}
             if (made := next((kind for kind in others if kind.is_known), None)) is not None:
                 return made
@@ -283,13 +238,13 @@ class Calls(Lists):
                 bare = Kind.KEY if Kind.KEY in kinds else one_kind(kinds)
                 return bare if name not in ("greatest", "least") else Kind.NUMBER
             return others.pop() if len(others) == 1 else Kind.TEXT
-        if name in _GIVES_ELEMENTS:
+        if name in table.GIVES_ELEMENTS:
             return listed(first)
         if name == "unnest":
             return Kind.PATH if first.has_steps else first.element
         if is_list_function(name) and (kind := self.list_kind(name, kinds)) != Kind.OTHER:
             return kind
-        for names, kind in _RESULTS:
+        for names, kind in table.RESULTS:
             if name in names:
                 return kind
         return first if name in ("max", "min") else Kind.OTHER
@@ -309,7 +264,7 @@ class Calls(Lists):
         if native is not None:
             path.replace(native)
         else:
-            new = call(_ORDERED[name], boxed(path.copy()), self.place(path, kind), *(one.copy() for one in many))
+            new = call(table.ORDERED[name], boxed(path.copy()), self.place(path, kind), *(one.copy() for one in many))
             node.replace(new)
             whole = new if whole is node else whole
         holder = exp.Paren(this=exp.Null())
@@ -326,6 +281,33 @@ class Calls(Lists):
             text = call("length", self.casts.text(path, kind))
             node.replace(text if self.casts.native(path, kind) is not None else call("coalesce", elements, text))
         return Kind.NUMBER
+
+    def visit_part(self, node: exp.Expr) -> Kind:
+        """``substring(x, 1, 2)``, ``overlay(x PLACING y FROM 1 FOR 2)``: of texts, at integers."""
+        for part in list(node.iter_expressions()):
+            if part.arg_key in ("this", "expression"):
+                self.as_(part, Kind.TEXT)
+            else:
+                self.whole(part)
+        return Kind.TEXT
+
+    def whole(self, node: exp.Expr) -> None:
+        """Visit what is to be an integer; what is calculated from paths is a DOUBLE."""
+        parent, key = node.parent, node.arg_key
+        self.integer(node)
+        held = parent.args[key] if parent is not None and key is not None else node
+        plain = isinstance(held, (exp.Literal, exp.Cast, exp.Case))
+        if isinstance(held, exp.Expr) and not plain and self.is_of_paths(held):
+            held.replace(cast(held.copy(), exp.DType.BIGINT))
+
+    def visit_joined(self, node: exp.Expr) -> Kind:
+        """``properties.tags || ['a']`` joins lists, and anything else texts."""
+        kinds = [self.probe(side)[1] for side in (node.this, node.expression)]
+        if not any(kind.is_list for kind in kinds):
+            return self.visit_textual(node)
+        kinds = [self.visit(node.this), self.visit(node.expression)]
+        self.joined([node.this, node.expression], kinds)
+        return self.list_kind("list_concat", kinds)
 
     # -- lists --------------------------------------------------------------------------------------------------------
 
@@ -452,6 +434,8 @@ CALLS: Final[tuple[Handler, ...]] = (
     ((exp.Lambda,), Calls.visit_lambda),
     ((exp.Comprehension,), Calls.visit_comprehension),
     (_SETS, Calls.visit_sets),
+    ((exp.Substring, exp.Overlay), Calls.visit_part),
+    ((exp.DPipe,), Calls.visit_joined),
 )
 
 

@@ -4,6 +4,8 @@ That a column is a VARIANT is only believed where it is certain: ``paths.py`` ca
 JSON of a user's making must not get there (see ``functions.TYPES``).
 """
 
+from collections.abc import Sequence
+from functools import reduce
 from typing import Final
 
 from sqlglot import exp
@@ -35,6 +37,14 @@ def united(one: Kind, other: Kind) -> Kind:
     scalar = (Kind.BOOL, Kind.NULL, Kind.NUMBER, Kind.TEXT, Kind.TIME)
     plain = all(kind.is_variant or kind in scalar for kind in (one, other))
     return Kind.PATH if plain else Kind.OTHER
+
+
+def stacked(kinds: Sequence[Kind]) -> Kind:
+    """The kind of a column of VALUES, by those of its cells."""
+    found = dict.fromkeys(kind for kind in kinds if kind != Kind.NULL)
+    if len(found) < 2:
+        return next(iter(found), Kind.NULL)
+    return reduce(united, found) if any(kind.is_known for kind in found) else Kind.OTHER
 
 
 def renamed(columns: Columns, alias: exp.Expr | None) -> Columns:

@@ -33,7 +33,7 @@ class Compounds(Operands):
             return node.copy()
         if not kind.is_variant:
             return self.parts(node, kind, self.key)
-        return marked(self.casts.key(node, kind), Kind.KEY)
+        return marked(within(node, lambda value: self.casts.key(value, kind)), Kind.KEY)
 
     def group_key(self, node: exp.Expr, kind: Kind) -> exp.Expr:
         """What equal values of this one node have in common, and cheap where a path has had values of one type."""
@@ -63,7 +63,7 @@ class Compounds(Operands):
                 return each(self.casts.elements(node), self.casts.key)
             return each(node.copy(), lambda element: _PLAIN.key(element, Kind.PARAMETER))
         if kind.name == "MAP":
-            return node.copy()
+            return self.map_parts(node, kind.element, form)
         parts = [
             (name, form(marked(_part(node, name, place), part), part))
             for place, (name, part) in enumerate(kind.fields, 1)
@@ -73,6 +73,15 @@ class Compounds(Operands):
         else:
             rebuilt = call("row", *(part for _, part in parts))
         return null_with(node, rebuilt)
+
+    def map_parts(self, node: exp.Expr, value: Kind, form: Callable[[exp.Expr, Kind], exp.Expr]) -> exp.Expr:
+        """A map with each value in another form; its keys are text already."""
+
+        def entry(pair: exp.Expr) -> exp.Expr:
+            changed = form(marked(_part(pair, "value", 0), value), value)
+            return call("row", _part(pair, "key", 0), changed)
+
+        return call("map_from_entries", each(call("map_entries", node.copy()), entry))
 
     def cell_kinds(self, node: exp.Expr, kind: Kind) -> list[Kind]:
         found = cells(node)
@@ -90,7 +99,7 @@ class Compounds(Operands):
         """What to order by, in a single value."""
         if kind.is_variant:
             return self.casts.order(node, kind)
-        return self.parts(node, kind, self.place) if kind.holds_variants else node.copy()
+        return self.parts(node, kind, self.place) if kind.holds_variants or kind.holds_keys else node.copy()
 
     # -- comparing ----------------------------------------------------------------------------------------------------
 
@@ -193,6 +202,16 @@ def each(values: exp.Expr, form: Callable[[exp.Expr], exp.Expr]) -> exp.Expr:
     return call("list_transform", values, exp.Lambda(this=form(element), expressions=[element.copy()]))
 
 
+def within(node: exp.Expr, form: Callable[[exp.Expr], exp.Expr]) -> exp.Expr:
+    """A value in another form, that of a query in an expression inside of it: a form may name its value ten times."""
+    if not isinstance(node, exp.Subquery):
+        return form(node)
+    copy = node.copy()
+    column = _columns(copy, 1)[0]
+    column.replace(form(column))
+    return copy
+
+
 def cells(node: exp.Expr) -> list[exp.Expr]:
     """The parts of a row, struct or list that is written out; none of anything else."""
     while isinstance(node, exp.Paren):
@@ -266,7 +285,9 @@ def _columns(query: exp.Expr, width: int) -> list[exp.Expr]:
     while isinstance(inner, (exp.Any, exp.All, exp.Subquery)):
         inner = inner.this
     items: list[exp.Expr] = inner.expressions if isinstance(inner, exp.Select) else []
-    simple = not any(item.is_star or item.find(exp.Anonymous, exp.Case, exp.Subquery) for item in items)
+    simple = not inner.args.get("order") and not any(
+        item.is_star or item.find(exp.Anonymous, exp.Case, exp.Subquery) for item in items
+    )
     if len(items) == width and simple:
         return [item.unalias() for item in items]
     names = [exp.to_identifier(f"__nm_{place}", quoted=True) for place in range(width)]

@@ -227,7 +227,7 @@ def growth(call: exp.Anonymous) -> int:
     """How many times longer than its input this call can make a string."""
     name, args = call.name.lower(), call.expressions
     if name == "repeat" and len(args) > 1:
-        return max(1, _int(args[1]) or 1)
+        return max(1, _bound(args[1]) or 1)
     if name in _REPLACEMENT and len(args) > 2:
         return max(1, len(args[2].name)) if is_string(args[2]) else 100
     return 1
@@ -259,13 +259,23 @@ def _int(node: exp.Expr) -> int | None:
     return int(text) if text.isdecimal() and len(text) < 19 else None
 
 
+def _bound(node: exp.Expr) -> int | None:
+    """The most an integer can be: itself if it is literal, or what ``least(n, 100)`` says."""
+    while isinstance(node, (exp.Paren, exp.Cast)):
+        node = node.this
+    if isinstance(node, exp.Anonymous) and node.name.lower() == "least":
+        bounds = [bound for value in node.expressions if (bound := _bound(value)) is not None]
+        return min(bounds, default=None)
+    return _int(node)
+
+
 def _size(name: str, args: list[exp.Expr]) -> str | None:
     place = _SIZE_ARGUMENT.get(name)
     if place is None or len(args) <= place:
         return None
-    size = _int(args[place])
+    size = _bound(args[place])
     if size is None or size > MAX_SIZE:
-        return f"give {name} a literal size of at most {MAX_SIZE}"
+        return f"give {name} a literal size of at most {MAX_SIZE}, or one with such a bound, as in least(n, 100)"
     return None
 
 

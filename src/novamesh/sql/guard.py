@@ -116,7 +116,7 @@ def _check(sql: str, schema: str, limit: int | None, careful: bool, extent: Exte
 def _confirm(text: str, schema: str) -> None:
     """Check the text that will run as if a stranger had written it."""
     try:
-        again = parse(text)
+        again = parse(text, ours=True)
     except InvalidQuery:
         again = None
     if again is None or generate(again) != text:

@@ -9,12 +9,21 @@ from typing import Final
 
 from sqlglot import exp
 
-from novamesh.sql.compound import Compounds, each, keyed
+from novamesh.sql.compound import Compounds, each, keyed, marked
 from novamesh.sql.operands import is_word
 from novamesh.sql.paths import Kind, call, kind_of_type, list_of, ranked, unboxed
 
-_OF_NUMBERS: Final = "avg|sum|min|max|median|product|stddev|var_"
+_OF_NUMBERS: Final = "avg|sum|min|max|median|product|stddev|var_|kurtosis|skewness|mad|sem|fsum|quantile|geo"
+_OF_VECTORS: Final = frozenset("cosine_distance cosine_similarity distance dot_product inner_product".split())
+_TYPED: Final = {
+    **dict.fromkeys(("bit_and", "bit_or", "bit_xor"), exp.DType.INT128),
+    **dict.fromkeys(("bool_and", "bool_or"), exp.DType.BOOLEAN),
+}
+_CHOOSING: Final = {"select": exp.DType.BIGINT, "where": exp.DType.BOOLEAN}
+_JOINING: Final = frozenset("cat concat zip".split())
 _OF_TWO: Final = frozenset("has_all has_any intersect".split())
+_LISTING: Final = frozenset("array_agg list".split())
+_PICKING: Final = frozenset("any_value arbitrary first last".split())
 _AGGREGATES: Final = frozenset("aggr aggregate".split())
 _COMPARING: Final = frozenset(
     """
@@ -34,6 +43,9 @@ _LISTS_OF_ITS_OWN: Final = _MOVING - frozenset("any_value count element extract 
 _ELEMENTS_OF_IT: Final = frozenset("any_value element extract first last".split())
 
 
+_UNPREFIXED: Final = frozenset("aggregate apply filter flatten grade_up reduce".split())
+
+
 class Lists(Compounds):
     """Operands that are calls of functions of lists."""
 
@@ -41,8 +53,7 @@ class Lists(Compounds):
         base = _base(name)
         if base in _AGGREGATES and len(arguments) > 1 and isinstance(arguments[1], exp.Literal):
             base, arguments, kinds = arguments[1].name.lower(), arguments[:1], kinds[:1]
-        paths = any(kind.is_variant or kind.holds_variants for kind in kinds)
-        if not paths:
+        if not any(kind.is_variant or kind.holds_variants or kind.holds_keys for kind in kinds):
             return
         if any(isinstance(argument, exp.Lambda) for argument in arguments) or name == "unnest":
             self.moved(arguments, kinds)
@@ -53,6 +64,18 @@ class Lists(Compounds):
             for node, kind in zip(arguments[1:], kinds[1:], strict=True):
                 if kind.is_variant:
                     node.replace(self.casts.small(node, kind))
+        elif base == "flatten":
+            self.flat(arguments[0], kinds[0])
+        elif base in _JOINING:
+            self.joined(arguments, kinds)
+        elif base in _CHOOSING and len(arguments) > 1:
+            self.moved(arguments[:1], kinds[:1])
+            if kinds[1].is_variant or kinds[1] in (Kind.ELEMENTS, Kind.KEYS):
+                arguments[1].replace(exp.TryCast(this=arguments[1].copy(), to=list_of(_CHOOSING[base])))
+        elif base in _TYPED:
+            if kinds[0].is_variant or kinds[0] in (Kind.ELEMENTS, Kind.KEYS):
+                texts = self.element_texts(arguments[0], kinds[0])
+                arguments[0].replace(exp.TryCast(this=texts, to=list_of(_TYPED[base])))
         elif base in _SORTING:
             self.sorted(base, arguments[0], kinds[0])
         elif base == "prepend":
@@ -61,6 +84,8 @@ class Lists(Compounds):
             self.moved(arguments, kinds)
         elif re.match(_OF_NUMBERS, base):
             self.numbers(arguments, kinds)
+        elif base in _OF_VECTORS:
+            self.numbers(arguments, kinds, lists=2)
         elif base in _COMPARING:
             self.compare_elements(arguments, kinds, lists=2 if base in _OF_TWO else 1)
         else:
@@ -75,6 +100,8 @@ class Lists(Compounds):
             return kinds[1]
         if base in _ELEMENTS_OF_IT:
             return first.element
+        if base in ("cat", "concat") and any(kind.has_steps or kind == Kind.ELEMENTS for kind in kinds):
+            return Kind.ELEMENTS
         if base in ("distinct", "intersect"):
             return keyed(first)
         if base in _LISTS_OF_ITS_OWN or base in _SORTING - {"grade_up"}:
@@ -88,6 +115,18 @@ class Lists(Compounds):
         for node, kind in zip(arguments[1:], kinds[1:], strict=True):
             if kind.is_variant and kinds[0] == Kind.LIST:
                 node.replace(self.casts.to(node, kind, Kind.NUMBER if _is_numbers(arguments[0]) else Kind.TEXT))
+
+    def joined(self, arguments: list[exp.Expr], kinds: list[Kind]) -> None:
+        """Lists put together: what is of a path stays as it was sent."""
+        for node, kind in zip(arguments, kinds, strict=True):
+            if kind.has_steps:
+                node.replace(self.casts.elements(node))
+
+    def flat(self, node: exp.Expr, kind: Kind) -> None:
+        """A list of lists: its elements, which are VARIANTs, as lists."""
+        if kind.has_steps or kind == Kind.ELEMENTS:
+            elements = self.casts.elements(node) if kind.has_steps else node.copy()
+            node.replace(each(elements, self.casts.elements))
 
     def texts(self, arguments: list[exp.Expr], kinds: list[Kind]) -> None:
         for place, (node, kind) in enumerate(zip(arguments, kinds, strict=True)):
@@ -118,7 +157,7 @@ class Lists(Compounds):
             for node, kind in zip(arguments, kinds, strict=True)
             if not kind.is_variant and not kind.holds_variants and kind not in (Kind.KEYS, Kind.NULL)
         }
-        if not any(kind.is_variant or kind.holds_variants for kind in kinds):
+        if not any(kind.is_variant or kind.holds_variants or kind == Kind.KEYS for kind in kinds):
             return
         if others == {Kind.NUMBER}:
             self.numbers(arguments, kinds, lists=lists)
@@ -137,16 +176,41 @@ class Lists(Compounds):
         kind = Kind.ELEMENTS if kind.has_steps else kind
         if not kind.is_list:
             return
-
-        def pair(element: exp.Expr) -> exp.Expr:
-            return ranked(element, self.place(element, kind.element))
-
         whole = node.parent
-        node.replace(each(elements, pair))
+        node.replace(self.pairs(elements, kind))
         if whole is not None and name != "grade_up":
             holder = exp.Paren(this=exp.Null())
             whole.replace(holder)
             holder.replace(each(whole, unboxed))
+
+    def pairs(self, values: exp.Expr, kind: Kind) -> exp.Expr:
+        """A list with each element behind what to sort it by."""
+        return each(values, lambda element: ranked(element, self.place(marked(element, kind.element), kind.element)))
+
+    def distinct_order(self, name: str, node: exp.Expr) -> exp.Expr | None:
+        """The term in ``list(DISTINCT x ORDER BY x)``, which it takes out: DuckDB orders only by what is listed, and
+        that is a key. ``first(DISTINCT x ORDER BY x)`` is the same without DISTINCT."""
+        order = next(iter(node.expressions), None)
+        distinct = order.this if isinstance(order, exp.Order) else None
+        if order is None or not isinstance(distinct, exp.Distinct) or len(distinct.expressions) != 1:
+            return None
+        ordered: exp.Expr = order.expressions[0]
+        if not self.probe(distinct.expressions[0])[1].holds_variants:
+            return None
+        if name in _PICKING:
+            distinct.replace(distinct.expressions[0])
+        elif name in _LISTING and len(order.expressions) == 1 and ordered.this == distinct.expressions[0]:
+            order.replace(distinct)
+            return ordered
+        return None
+
+    def sorted_keys(self, whole: exp.Expr, kind: Kind, ordered: exp.Expr) -> None:
+        """Put a list of keys into the order that was asked for."""
+        direction = exp.Literal.string("DESC" if ordered.args.get("desc") else "ASC")
+        nulls = exp.Literal.string("NULLS FIRST" if ordered.args.get("nulls_first") else "NULLS LAST")
+        holder = exp.Paren(this=exp.Null())
+        whole.replace(holder)
+        holder.replace(each(call("list_sort", self.pairs(whole, kind), direction, nulls), unboxed))
 
     def sliced(self, node: exp.Expr, kind: Kind) -> exp.Expr:
         """A slice of a list, or of text: a VARIANT."""
@@ -159,7 +223,7 @@ class Lists(Compounds):
 
 
 def is_list_function(name: str) -> bool:
-    return name.startswith(("list_", "array_")) or name in ("filter", "apply", "reduce", "flatten", "aggregate")
+    return name.startswith(("list_", "array_")) or name in _UNPREFIXED
 
 
 def _base(name: str) -> str:

@@ -1,7 +1,7 @@
 """What each operator takes: which cast a path gets where it is an operand.
 
 :class:`Operands` visits expressions and casts the paths in them. It knows nothing of functions, which ``calls.py``
-adds, nor of FROM and GROUP BY, which ``rewrite.py`` adds.
+adds, nor of FROM and GROUP BY, which ``rewrite.py`` and ``groups.py`` add.
 """
 
 import re
@@ -209,15 +209,18 @@ class Operands(ABC):
 
     def compare_with_parameter(self, node: exp.Expr, kinds: list[Kind]) -> None:
         """``path > $value``, whose type is known only when it runs: by number if it is one, else as text."""
-        casts = [self.casts if kind.is_variant else _PLAIN for kind in kinds]
-        sides = [node.this, node.expression]
-        numbers = [one.number(side, kind) for one, side, kind in zip(casts, sides, kinds, strict=True)]
-        texts = [one.text(side, kind) for one, side, kind in zip(casts, sides, kinds, strict=True)]
+        operands = [
+            (self.casts if kind.is_variant else _PLAIN, side, kind)
+            for side, kind in zip([node.this, node.expression], kinds, strict=True)
+        ]
+        numbers = [casts.number(side, kind) for casts, side, kind in operands]
         value = numbers[kinds.index(Kind.PARAMETER)]
         is_text = exp.Is(this=value.copy(), expression=exp.Null())
-        by_text = type(node)(this=texts[0], expression=texts[1])
-        by_number = type(node)(this=numbers[0], expression=numbers[1])
-        node.replace(exp.Case(ifs=[exp.If(this=is_text, true=by_text)], default=by_number))
+        is_big = exp.GTE(this=call("abs", value.copy()), expression=exp.Literal.number(EXACT))
+        by_text = _compared(node, [casts.text(side, kind) for casts, side, kind in operands])
+        exactly = _compared(node, [casts.exact(side, kind) for casts, side, kind in operands])
+        cases = [exp.If(this=is_text, true=by_text), exp.If(this=is_big, true=exactly)]
+        node.replace(exp.Case(ifs=cases, default=_compared(node, numbers)))
 
     def visit_between(self, node: exp.Expr) -> Kind:
         if any(isinstance(node.args[end], _PARAMETERS) or _is_big(node.args[end]) for end in ("low", "high")):
@@ -425,10 +428,15 @@ def one_kind(kinds: Iterable[Kind]) -> Kind:
     return found.pop() if len(found) == 1 else Kind.PATH
 
 
+def _compared(comparison: exp.Expr, sides: list[exp.Expr]) -> exp.Expr:
+    """The same comparison of other sides."""
+    return type(comparison)(this=sides[0], expression=sides[1])
+
+
 def _is_big(node: exp.Expr) -> bool:
     """An integer beyond what DOUBLE holds exactly: compared as HUGEINT."""
     value = node
-    while isinstance(value, (exp.Neg, exp.Paren)):
+    while isinstance(value, (exp.Neg, exp.Paren, exp.Cast)):
         value = value.this
     return _is_count(value) and EXACT <= int(value.name) < _HUGE
 

@@ -28,9 +28,13 @@ MAX_BRACKETS: Final = 40
 MAX_PREFIXES: Final = 12
 MAX_LIMITS_DEEP: Final = 3
 MAX_JOINS: Final = 10
+OURS: Final = 40
+"""How many times larger what is generated may be than what a user sends: care takes its place (see ``paths.py``)."""
 
 _FAILURES: Final = (SqlglotError, ValueError, TypeError, AttributeError, IndexError, KeyError)
 MARK: Final = "\ue000"
+_PARAMETER: Final = "\ue001"
+_DOLLAR: Final = re.compile(r"(\$(?:[^\W\d]\w*)?\$).*?\1|(?<![\w$])\$(?=\w)", re.DOTALL)
 _UNMARKED: Final = frozenset(  # their arguments have a syntax of their own: FROM, IN, PLACING, IGNORE NULLS
     "extract first_value lag last_value lead nth_value overlay position substring trim".split()
 )
@@ -74,21 +78,23 @@ class Dialect(DuckDB):
 
     class Tokenizer(DuckDB.Tokenizer):
         IDENTIFIERS: ClassVar = ['"', "`"]  # as in MySQL and ClickHouse; what is generated has "
+        SINGLE_TOKENS: ClassVar = {**DuckDB.Tokenizer.SINGLE_TOKENS, _PARAMETER: TokenType.PARAMETER}
 
     def to_json_path(self, path: exp.Expr | None) -> exp.Expr | None:
         return path  # j->>'a.b' is one key, not the path $.a.b
 
 
-def parse(sql: str) -> exp.Query | exp.Values:
-    if len(sql) > MAX_TEXT:
+def parse(sql: str, *, ours: bool = False) -> exp.Query | exp.Values:
+    """The tree of a text; one of ``ours`` was generated from a tree that kept the limits."""
+    if len(sql) > MAX_TEXT * (OURS if ours else 1):
         raise QueryNotAllowed(f"The query is longer than {MAX_TEXT} characters; shorten it")
-    if MARK in sql or "\0" in sql:
+    if MARK in sql or _PARAMETER in sql or "\0" in sql:
         raise InvalidQuery("The query holds a character SQL does not have; remove it")
     dialect, tokens = Dialect(), list[Token]()
     try:
-        tokens = idiom_syntax.joined(_bounded(dialect.tokenize(sql)))
+        tokens = idiom_syntax.joined(_bounded(_tokens(dialect, sql), ours=ours))
         idiom_syntax.check(tokens)
-        trees = _trees(dialect, tokens, sql)
+        trees = _trees(dialect, tokens, sql, MAX_NODES * (OURS if ours else 1))
     except ParseError as error:
         raise idiom_syntax.hint(tokens) or _invalid(error) from None
     except _FAILURES as error:
@@ -97,29 +103,42 @@ def parse(sql: str) -> exp.Query | exp.Values:
         raise QueryNotAllowed("Only one SELECT may run; start the query with SELECT, WITH, FROM or VALUES")
     _unmark(trees[0])
     _spread(trees[0])
+    _select_values(trees[0])
     return trees[0]
 
 
-def _trees(dialect: Dialect, tokens: list[Token], sql: str) -> list[exp.Expr | None]:
+def _tokens(dialect: Dialect, sql: str) -> list[Token]:
+    """The tokens of a text. sqlglot takes ``$a,$`` for the tag of a quotation, so placeholders get another sign."""
+    marked = _DOLLAR.sub(lambda found: found[0] if found[1] else _PARAMETER, sql)
+    tokens = dialect.tokenize(marked)
+    if marked == sql:
+        return tokens
+    return [
+        _like(token, token.token_type, token.text.replace(_PARAMETER, "$")) if _PARAMETER in token.text else token
+        for token in tokens
+    ]
+
+
+def _trees(dialect: Dialect, tokens: list[Token], sql: str, nodes: int) -> list[exp.Expr | None]:
     try:
-        return dialect.parser(error_level=ErrorLevel.IMMEDIATE, max_nodes=MAX_NODES).parse(_faithful(tokens), sql)
+        return dialect.parser(error_level=ErrorLevel.IMMEDIATE, max_nodes=nodes).parse(_faithful(tokens), sql)
     except ParseError:
         mended = idiom_syntax.mended(tokens)
         if mended is None:
             raise
-        return _trees(dialect, mended, sql)
+        return _trees(dialect, mended, sql, nodes)
 
 
-def _bounded(tokens: list[Token]) -> list[Token]:
+def _bounded(tokens: list[Token], *, ours: bool = False) -> list[Token]:
     """The tokens of one statement, if a parser that recurses and goes back to try again can take them."""
     while tokens and tokens[-1].token_type == TokenType.SEMICOLON:
         tokens.pop()
     if not tokens:
         raise InvalidQuery("The query is empty; write a SELECT")
     _check_start(tokens[0])
-    if len(tokens) > MAX_TOKENS:
+    if len(tokens) > MAX_TOKENS * (OURS if ours else 1):
         raise QueryNotAllowed(f"The query has more than {MAX_TOKENS} words; shorten it")
-    shape, before = _Shape(), tokens[0]
+    shape, before = _Shape(slack=MAX_BRACKETS if ours else 0), tokens[0]
     for token in tokens:
         kind = token.token_type
         shape.add(kind)
@@ -140,7 +159,8 @@ class _Shape:
     after a LIMIT (``f(1 LIMIT f(1 LIMIT …``, 300 characters, took minutes).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, slack: int = 0) -> None:
+        self.slack = slack
         self.limits = [False]  # for each open bracket, whether a LIMIT came in it
         self.prefixes = self.joins = 0
 
@@ -153,7 +173,11 @@ class _Shape:
             self.limits[-1] = True
         self.prefixes = self.prefixes + 1 if kind in _PREFIXES else 0
         self.joins += kind == TokenType.JOIN
-        if len(self.limits) > MAX_BRACKETS or self.prefixes > MAX_PREFIXES or sum(self.limits) > MAX_LIMITS_DEEP:
+        if (
+            len(self.limits) > MAX_BRACKETS + self.slack
+            or self.prefixes > MAX_PREFIXES
+            or sum(self.limits) > MAX_LIMITS_DEEP
+        ):
             raise QueryNotAllowed("The query is nested too deeply; simplify it")
         if kind == TokenType.PIPE_GT:  # each step copies all before it: 1,000 steps took 17 s
             raise QueryNotAllowed("Pipes (|>) are not available; write a WITH query")
@@ -277,6 +301,22 @@ def _spread(tree: exp.Expr) -> None:
             rest.append(last)
         distinct.set("expressions", [first])
         call.set("expressions", [*call.expressions[:-1], distinct, *rest])
+
+
+def _select_values(tree: exp.Expr) -> None:
+    """``x IN (VALUES …)`` as the query it is, where sqlglot has a list with one member."""
+    for within in list(tree.find_all(exp.In)):
+        values = within.expressions[0] if len(within.expressions) == 1 else None
+        if not isinstance(values, exp.Values) or not values.expressions:
+            continue
+        names = [
+            exp.to_identifier(f"__nm_{place}", quoted=True) for place in range(len(values.expressions[0].expressions))
+        ]
+        values.set("alias", exp.TableAlias(this=exp.to_identifier("__nm_v", quoted=True), columns=names))
+        columns = [exp.column(name.copy()) for name in names]
+        select = exp.Select(expressions=columns, from_=exp.From(this=values))
+        within.set("expressions", None)
+        within.set("query", exp.Subquery(this=select))
 
 
 def _at(token: Token) -> str:

@@ -74,6 +74,11 @@ class Kind:
         return self.has_steps or self == Kind.ELEMENTS or any(kind.holds_variants for _, kind in self.fields)
 
     @property
+    def holds_keys(self) -> bool:
+        """Whether its values, or parts of them, are keys, which are ordered as what they stand for."""
+        return self in (Kind.KEY, Kind.KEYS) or any(kind.holds_keys for _, kind in self.fields)
+
+    @property
     def is_list(self) -> bool:
         return self.name in ("ELEMENTS", "KEYS", "LIST")
 
@@ -306,7 +311,10 @@ class Casts:
     def exact(self, value: exp.Expr, kind: Kind) -> exp.Expr:
         """A number, of a path or not, in a form in which integers beyond 2^53 compare with any."""
         number = self.number(value, kind) if kind.is_variant else cast(value.copy(), exp.DType.DOUBLE)
-        whole = cast(self.text(value, kind) if kind.is_variant else value.copy(), exp.DType.INT128)
+        if kind in (Kind.COUNTS, Kind.INTEGERS):
+            whole = self.integer(value, kind)
+        else:
+            whole = cast(self.text(value, kind) if kind.is_variant else value.copy(), exp.DType.INT128)
         place = call("struct_pack", named("n", number), named("i", _beyond(number, whole)))
         return null_with(number, place)
 

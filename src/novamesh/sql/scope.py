@@ -1,12 +1,17 @@
 """What a name means: which column of which table in FROM, of this query or one around it."""
 
+from typing import Final
+
 from sqlglot import exp
 
 from novamesh.sql.calls import Calls
 from novamesh.sql.columns import Columns
-from novamesh.sql.hoist import QUALIFIED, SOURCE
+from novamesh.sql.hoist import SOURCE
 from novamesh.sql.paths import Casts, Kind, is_step
 from novamesh.sql.types import Relied
+
+STEPS: Final = "steps"
+"""In the meta of a column or a dot: how many of its last parts are steps into a VARIANT."""
 
 
 class Scope(Calls):
@@ -53,8 +58,11 @@ class Scope(Calls):
             steps, kind = parts[2:], self.lookup(parts[1], parts[0])
         if kind is None and not column.table:
             kind = self.items.get(column.name.lower(), (None, Kind.OTHER))[1]
+        below = 0
         for step in steps:
+            below += (kind or Kind.OTHER).has_steps
             kind = (kind or Kind.OTHER).step(step)
+        column.meta[STEPS] = below
         table = parts[0].lower() if len(parts) - len(steps) == 2 else self.owner(parts[0])
         return [table, parts[len(parts) - len(steps) - 1].lower(), *steps], kind or Kind.OTHER
 
@@ -64,7 +72,7 @@ class Scope(Calls):
         qualified = len(column.parts) > 1 and self.is_source(first)
         found = self.resolve(column.parts[qualified].name, first if qualified else "")
         if found is not None and found[1] is not None:
-            column.meta.update({SOURCE: found[1], QUALIFIED: int(qualified)})
+            column.meta[SOURCE] = found[1]
 
     def owner(self, name: str) -> str:
         return next((alias for alias, columns in self.sources.items() if name.lower() in columns), "")
@@ -82,7 +90,9 @@ class Scope(Calls):
             return self.kind_of(node.this)
         if isinstance(node, exp.Dot) or is_step(node):
             key = node.expression if isinstance(node, exp.Dot) else node.expressions[0]
-            return self.known(node, self.kind_of(node.this).step(key.name))
+            kind = self.kind_of(node.this)
+            node.meta[STEPS] = int(kind.has_steps)
+            return self.known(node, kind.step(key.name))
         if isinstance(node, exp.JSONExtract) and not isinstance(node, exp.JSONExtractScalar):
             steps = isinstance(node.expression, exp.Literal)
             return Kind.PATH if steps and self.kind_of(node.this).has_steps else Kind.OTHER
@@ -114,3 +124,24 @@ class Scope(Calls):
         if isinstance(node, exp.JSONExtract):
             return (*self.identity(node.this), node.expression.name)
         return self.identity(node.this)
+
+
+def bracketed(query: exp.Expr) -> None:
+    """Write the steps of all paths as ``['key']``: DuckDB compares names without their case, so that ``p.plan`` and
+    ``p.Plan`` are one expression to its GROUP BY."""
+    for node in list(query.find_all(exp.Column, exp.Dot)):
+        steps = node.meta.get(STEPS)
+        if not steps:
+            continue
+        path: exp.Expr = node.this
+        keys: list[exp.Expr] = [node.expression]
+        if isinstance(node, exp.Column):
+            name, *table = node.parts[-steps - 1 :: -1]
+            path, keys = exp.Column(this=name, table=next(iter(table), None)), node.parts[-steps:]
+            path.meta.update(node.meta)
+        for key in keys:
+            path = exp.Bracket(this=path, expressions=[exp.Literal.string(key.name)])
+        path.meta.update(node.meta)
+        if isinstance(node.parent, exp.Select) and node.arg_key == "expressions":  # it keeps its name
+            path = exp.Alias(this=path, alias=exp.to_identifier(keys[-1].name, quoted=True))
+        node.replace(path)

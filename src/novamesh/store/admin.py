@@ -1,15 +1,16 @@
 """What an operator asks of a running store: to erase a person, to keep events for so long, to hold still for a copy."""
 
+import contextlib
 import logging
 import select
 import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from novamesh.datadir import DataDirectory
-from novamesh.spool.rotation import ask_to_rotate
-from novamesh.spool.segment import list_segments
+from novamesh.spool.segment import close_request, has_writer, list_segments
 from novamesh.store.contract import (
     EraseAnswer,
     EraseRequest,
@@ -78,10 +79,16 @@ class Admin:
                     log.error("a copy took too long, loading goes on without it")
                     return
 
+    def _ask_to_close(self, segment: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):  # loaded and deleted by now
+            if has_writer(segment):
+                close_request(segment).touch()
+
     def _drain(self) -> bool:
         """Wait until no segment of now is left in the spool. Returns whether that came."""
         segments = {path.name for path in list_segments(self._directory.spool)}
-        ask_to_rotate(self._directory.run)
+        for name in segments:
+            self._ask_to_close(self._directory.spool / name)
         end = time.monotonic() + DRAIN_S
         while segments & {path.name for path in list_segments(self._directory.spool)}:
             if time.monotonic() > end:

@@ -10,6 +10,7 @@ import duckdb
 
 from novamesh.errors import InvalidQuery, QueryNotAllowed, QueryTimeout, QueryTooLarge, RequestError, StoreUnavailable
 from novamesh.store.contract import DATA, END, HEAD, CareNeeded, QueryRequest, message
+from novamesh.store.damage import is_damage
 from novamesh.store.results import TEXT_ENCODERS, ResultEncoder
 
 log = logging.getLogger(__name__)
@@ -182,7 +183,7 @@ def reported(error: duckdb.Error, reason: type[RequestError] | None, time_limit_
         return out_of_memory()
     if isinstance(error, duckdb.PermissionException):
         return QueryNotAllowed("The query uses something that may not be used here.")
-    if isinstance(error, duckdb.FatalException | duckdb.InternalException | duckdb.IOException):
+    if is_damage(error) or isinstance(error, duckdb.FatalException | duckdb.InternalException | duckdb.IOException):
         log.error("the database failed", extra={"cause": str(error)})
         return StoreUnavailable("The store of this node has a fault and is looked after; send the query again later.")
     if isinstance(error, duckdb.NotImplementedException) and _CASE_CLASH in str(error):

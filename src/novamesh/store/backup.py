@@ -5,6 +5,7 @@ A backup is a directory like a data directory, and a manifest::
     backup.json     format, version, when, events, and size and SHA-256 of every file
     node.json  keys.db  status.db
     store/          the database at one moment (with its log, if it could not be checkpointed)
+    ledger/         what had been accepted, counted
     spool/          every segment there was then: what the database has of them, its positions say
 
 While the store holds still (:class:`~novamesh.store.contract.HoldRequest`) the database's files do not change and no
@@ -25,8 +26,10 @@ import msgspec
 from novamesh import __version__
 from novamesh.datadir import DataDirectory
 from novamesh.errors import NovameshError
+from novamesh.spool.files import SYSTEM
 from novamesh.spool.repair import QUARANTINE
-from novamesh.spool.segment import has_writer, list_segments, read_mark, sync_directory
+from novamesh.spool.segment import has_writer, list_segments, read_mark
+from novamesh.store.damage import FILE_NAME
 
 MANIFEST = "backup.json"
 FORMAT = 1
@@ -71,6 +74,8 @@ def copy(directory: DataDirectory, target: Path, events: int) -> Manifest:
             if database.exists():
                 _copy_sqlite(database, partial / database.name)
         _copy_all(_files(directory.store), partial / directory.store.name)
+        # Before the segments: what they have beyond the counts will be counted, as after any kill.
+        _copy_all(_files(directory.ledger), partial / directory.ledger.name)
         _copy_spool(directory.spool, partial / directory.spool.name)
         _copy_all([directory.identity], partial)
         manifest = Manifest(
@@ -78,9 +83,9 @@ def copy(directory: DataDirectory, target: Path, events: int) -> Manifest:
         )
         _write(partial / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
         for folder in (partial / directory.store.name, partial / directory.spool.name, partial):
-            sync_directory(folder)
+            SYSTEM.sync_directory(folder)
         partial.rename(target)
-        sync_directory(target.parent)
+        SYSTEM.sync_directory(target.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -131,25 +136,32 @@ def _complete(backup: Path, manifest: Manifest, directory: DataDirectory) -> Non
         raise BackupRefused(
             f"{directory.path} has a database; move {directory.store} away first, or restore into an empty directory"
         )
-    missing = [file for file in manifest.files if not (directory.path / file.path).exists()]
-    # The database last: with it the directory counts as whole.
-    stored = f"{directory.store.name}/"
-    _put(backup, [file for file in missing if not file.path.startswith(stored)], directory.path)
-    _put(backup, [file for file in missing if file.path.startswith(stored)], directory.path)
+    folders = (directory.store.name, directory.spool.name)
+    wanted = [file for file in manifest.files if Path(file.path).parent.as_posix() in folders]
+    _put(backup, [file for file in wanted if not _is_there(file, directory)], directory.path)
+
+
+def _is_there(file: File, directory: DataDirectory) -> bool:
+    """Whether the directory has a file of the backup, be it a segment that was set aside since."""
+    return (directory.path / file.path).exists() or (directory.spool / QUARANTINE / Path(file.path).name).exists()
 
 
 def _put(backup: Path, files: Iterable[File], target: Path) -> None:
-    """Copy files of a backup to where they belong; ``node.json``, which makes a data directory of it, last."""
+    """Copy files of a backup to where they belong; what makes it whole last: the database, and ``node.json``."""
     folders = {target}
-    for file in sorted(files, key=lambda file: file.path == "node.json"):
+    for file in sorted(files, key=lambda file: (file.path == "node.json", file.path.endswith(FILE_NAME))):
         path = target / file.path
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         folders.add(path.parent)
         for folder in folders if file.path == "node.json" else ():
-            sync_directory(folder)
-        _copy_file(backup / file.path, path)
+            SYSTEM.sync_directory(folder)
+        # By a rename: a node that waits for its database must not find half of one.
+        draft = path.with_name(path.name + PARTIAL_SUFFIX)
+        draft.unlink(missing_ok=True)
+        _copy_file(backup / file.path, draft)
+        draft.rename(path)
     for folder in folders:
-        sync_directory(folder)
+        SYSTEM.sync_directory(folder)
 
 
 def _new_directory(target: Path) -> Path:

@@ -43,7 +43,7 @@ class QueryRequest(msgspec.Struct, frozen=True, tag="query"):
     all rows, at the speed of the reader. ``skip`` are rows at its start that the reader has already. ``relied`` are the
     types of paths that the SQL was made for (see :class:`TypesAnswer`); with others it must not run. Nor if it reads
     ``shredded_only`` and there are events that are kept as JSON. The columns at the places ``variants`` are called
-    VARIANT, whatever they are.
+    VARIANT, whatever they are. ``key`` is the id of the key that asks: keys take turns.
     """
 
     space: str
@@ -57,6 +57,7 @@ class QueryRequest(msgspec.Struct, frozen=True, tag="query"):
     relied: dict[str, str] = {}
     shredded_only: bool = False
     variants: tuple[int, ...] = ()
+    key: str = ""
 
 
 class StatusRequest(msgspec.Struct, frozen=True, tag="status"):
@@ -135,7 +136,12 @@ class HoldAnswer(msgspec.Struct, frozen=True):
     events: int
 
 
-Request = QueryRequest | StatusRequest | ExtentRequest | TypesRequest | EraseRequest | RetentionRequest | HoldRequest
+class RecountRequest(msgspec.Struct, frozen=True, tag="recount"):
+    """Does the ledger hold, counted anew?"""
+
+
+Question = StatusRequest | ExtentRequest | TypesRequest | RecountRequest | EraseRequest | RetentionRequest
+Request = QueryRequest | HoldRequest | Question
 
 
 class OtherSqlNeeded(Exception):
@@ -156,11 +162,74 @@ class TypesChanged(OtherSqlNeeded):
     code = "types_changed"
 
 
+class Counters(msgspec.Struct, frozen=True):
+    """What became of a space's events, as the store has counted since the data directory was made.
+
+    ``received`` came out of the spool; of these ``recovered`` had not been counted as accepted. They are ``stored``,
+    ``duplicates`` or ``quarantined``. Of those stored ``erased`` and ``expired`` were removed on purpose, of
+    those in quarantine ``dropped``.
+    """
+
+    received: int = 0
+    stored: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    recovered: int = 0
+    erased: int = 0
+    expired: int = 0
+    dropped: int = 0
+
+
+class Gaps(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Events of a space that a recount did not find where the counts say that they are; negative: more than that.
+
+    ``spool``: accepted, but neither received nor in the spool. ``load``: received, but nothing became of them.
+    ``rows``: stored, but not in the tables. ``quarantine``: quarantined, but not in that table. ``damaged`` were found,
+    in segments that cannot be loaded.
+    """
+
+    spool: int = 0
+    load: int = 0
+    rows: int = 0
+    quarantine: int = 0
+    damaged: int = 0
+
+
+class Recount(msgspec.Struct, frozen=True):
+    """A space, counted anew at one moment: ``accepted`` by the writers and what they had not come to count;
+    ``waiting`` in the spool's segments; ``rows`` and ``quarantine_rows`` in the tables."""
+
+    accepted: int
+    waiting: int
+    damaged: int
+    rows: int
+    quarantine_rows: int
+    counters: Counters
+
+    @property
+    def gaps(self) -> Gaps:
+        """What is not where it must be."""
+        counters = self.counters
+        return Gaps(
+            spool=self.accepted - counters.received - self.waiting - self.damaged,
+            load=counters.received - counters.stored - counters.duplicates - counters.quarantined,
+            rows=counters.stored - counters.erased - counters.expired - self.rows,
+            quarantine=counters.quarantined - counters.dropped - self.quarantine_rows,
+            damaged=self.damaged,
+        )
+
+
+class RecountAnswer(msgspec.Struct, frozen=True):
+    """All spaces, counted anew."""
+
+    spaces: dict[str, Recount]
+
+
 class StoreStatus(msgspec.Struct, frozen=True):
     """How the store is. ``backlog_bytes`` wait in the spool; ``lag_s`` is the oldest's age.
 
     ``damaged`` counts the segments in quarantine. Totals are events since the data directory
-    was made.
+    was made; ``spaces`` has them apart, and ``gaps`` what the last recount did not find.
     """
 
     backlog_bytes: int
@@ -170,6 +239,8 @@ class StoreStatus(msgspec.Struct, frozen=True):
     duplicates: int
     quarantined: int
     loader_error: str | None = None
+    spaces: dict[str, Counters] = {}
+    gaps: dict[str, Gaps] = {}
 
 
 class StoreError(msgspec.Struct, frozen=True):
@@ -177,6 +248,14 @@ class StoreError(msgspec.Struct, frozen=True):
 
     code: str
     message: str
+
+
+def space_for(schema: str) -> str | None:
+    """The space whose events a database schema holds; None: it is none of these."""
+    kind, _, project = schema.partition("_")
+    if kind not in ("p", "t") or not project:
+        return None
+    return f"{project}.test" if kind == "t" else project
 
 
 def schema_for(space: str) -> str:

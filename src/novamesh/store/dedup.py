@@ -1,7 +1,6 @@
 """Exactly once for what clients send again: ids of events and Idempotency-Keys, remembered for a window."""
 
 import hashlib
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -18,6 +17,22 @@ class Seen:
     def __init__(self, writer: duckdb.DuckDBPyConnection, window: timedelta) -> None:
         self._writer = writer
         self._window = window
+
+    def spans(self, units: list[Unit]) -> list[list[Unit]]:
+        """The units in parts that are each no longer than the window: what repeats within a part is a duplicate.
+
+        All of a load is one part, unless it holds a backlog from before the window.
+        """
+        parts: list[list[Unit]] = []
+        window_us = self._window / timedelta(microseconds=1)
+        first = last = 0
+        for unit in units:
+            first, last = min(first, unit.record.at), max(last, unit.record.at)
+            if not parts or last - first > window_us:
+                parts.append([])
+                first = last = unit.record.at
+            parts[-1].append(unit)
+        return parts
 
     def drop_batches(self, schema: str, units: list[Unit]) -> list[Unit]:
         """Leave out the records whose Idempotency-Key was seen in the window, and note the new ones."""
@@ -48,12 +63,15 @@ class Seen:
             self._writer.executemany(f'INSERT INTO "{schema}".seen VALUES (?, ?)', fresh)
         return kept
 
-    def drop_events(self, schema: str) -> None:
-        """Of events with the same client id keep the first, if none was seen in the window."""
+    def drop_events(self, schema: str) -> int:
+        """Of events with the same client id keep the first, if none was seen in the window.
+
+        Returns how many were dropped.
+        """
         row = self._writer.execute("SELECT count(client_id) FROM staged").fetchone()
         if not row or not row[0]:
-            return
-        self._writer.execute(
+            return 0
+        dropped = self._writer.execute(
             f"""
             DELETE FROM staged WHERE client_id IS NOT NULL AND rowid NOT IN (
                 SELECT min(s.rowid) FROM staged s WHERE client_id IS NOT NULL AND NOT EXISTS (
@@ -62,14 +80,16 @@ class Seen:
                 GROUP BY client_id)
             """,
             [self._window],
-        )
+        ).fetchone()
         self._writer.execute(
             f'INSERT INTO "{schema}".seen SELECT {_KEY}, received_at FROM staged WHERE client_id IS NOT NULL'
         )
+        return int(dropped[0]) if dropped else 0
 
-    def prune(self, schemas: Iterable[str], now: datetime) -> None:
-        """Forget what was seen before the window."""
-        for schema in schemas:
+    def prune(self, now: datetime) -> None:
+        """Forget what was seen before the window, in every space there is."""
+        rows = self._writer.execute("SELECT schema_name FROM duckdb_tables() WHERE table_name = 'seen'").fetchall()
+        for (schema,) in rows:
             self._writer.execute(f'DELETE FROM "{schema}".seen WHERE "at" < ?', [now - self._window])
 
 

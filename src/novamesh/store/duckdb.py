@@ -14,22 +14,29 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 
 from novamesh.config import Config
+from novamesh.errors import NovameshError
+from novamesh.spool.files import SYSTEM
 from novamesh.spool.reader import Position
-from novamesh.spool.segment import sync_directory
 from novamesh.store import upkeep
-from novamesh.store.contract import ExtentAnswer, project_of, schema_for
+from novamesh.store.contract import Counters, ExtentAnswer, project_of, schema_for
+from novamesh.store.damage import FILE_NAME
 from novamesh.store.dedup import Seen
 from novamesh.store.migrations import SPACE, migrate
 from novamesh.store.paths import SHAPES, PathBudget, plain_condition
-from novamesh.store.units import Fault, Loaded, Unit, body, is_array, time_of, without
+from novamesh.store.recount import read_counters
+from novamesh.store.units import Arrived, Fault, Loaded, Miscounted, Unit, arrived, body, is_array, time_of, without
 from novamesh.store.upkeep import Erased
 
 log = logging.getLogger(__name__)
 
-FILE_NAME = "store.duckdb"
-
 # What the database says of one event's content. Everything else is about the disk or the machine.
-POISON = (duckdb.DataError, duckdb.ProgrammingError, duckdb.IntegrityError, duckdb.NotSupportedError)
+POISON = (
+    duckdb.DataError,
+    duckdb.ProgrammingError,
+    duckdb.IntegrityError,
+    duckdb.NotSupportedError,
+    Miscounted,
+)
 
 _EVENTS = (
     '[{"event":"VARCHAR","user_id":"VARCHAR","timestamp":"VARCHAR","id":"VARCHAR",'
@@ -54,11 +61,15 @@ WHERE n BETWEEN first AND last
 _COLUMNS = 'id, event, user_id, "timestamp", {0}, {1}, received_at, batch_id'
 
 
+class Mismatch(NovameshError):
+    """A load does not add up. It is undone, and its events stay in the spool."""
+
+
 class Database:
     """The database file and everything that is done to it. Raises ``duckdb.Error``."""
 
     def __init__(self, config: Config) -> None:
-        self._directory = directory = config.data_path / "store"
+        self.directory = directory = config.data_path / "store"
         scratch = directory / "tmp"
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._retention_days = config.retention_days
@@ -77,15 +88,21 @@ class Database:
                 "allocator_background_threads": True,
             },
         )
-        self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        migrate(self._connection)
-        self._connection.execute("SET GLOBAL enable_external_access = false")
-        self._connection.execute("SET GLOBAL lock_configuration = true")
+        try:
+            self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
+            migrate(self._connection)
+            self._connection.execute("SET GLOBAL enable_external_access = false")
+            self._connection.execute("SET GLOBAL lock_configuration = true")
+        except BaseException:
+            self._connection.close()  # while it is open no other file can take its place
+            raise
         self._writer = self._connection.cursor()
         self._seen = Seen(self._writer, timedelta(seconds=config.dedup_window_s))
+        self.damage: str | None = None  # set by whoever is told that the file is damaged
         self._spaces_lock = threading.Lock()
         self._spaces: set[str] = set()
         self._budgets: dict[str, PathBudget] = {}
+        self.counters: dict[str, Counters] = read_counters(self._writer)
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A cursor for one query, to be used by one thread."""
@@ -132,22 +149,45 @@ class Database:
         rows = self._writer.execute('SELECT segment, "offset", sequence FROM novamesh.positions').fetchall()
         return {segment: Position(offset, sequence) for segment, offset, sequence in rows}
 
+    def finish_positions(self, segments: Iterable[str]) -> None:
+        """The segments are loaded to their end, and about to be deleted."""
+        self._writer.execute(
+            "UPDATE novamesh.positions SET finished = true WHERE list_contains(?::VARCHAR[], segment)", [[*segments]]
+        )
+
+    def finished_positions(self) -> set[str]:
+        """Segments that were loaded to their end."""
+        rows = self._writer.execute("SELECT segment FROM novamesh.positions WHERE finished").fetchall()
+        return {name for (name,) in rows}
+
     def forget_positions(self, segments: Iterable[str]) -> None:
         """The segments are deleted: their positions are of no use."""
         self._writer.execute("DELETE FROM novamesh.positions WHERE list_contains(?::VARCHAR[], segment)", [[*segments]])
 
-    def sync_directory(self) -> None:
-        """Make the files themselves durable: the database syncs only what is in them."""
-        sync_directory(self._directory)
-
     def totals(self) -> Loaded:
         """Events loaded since the database was made."""
-        with self._connection.cursor() as cursor:
-            row = cursor.execute(
-                "SELECT coalesce(sum(stored), 0)::BIGINT, coalesce(sum(duplicates), 0)::BIGINT,"
-                " coalesce(sum(quarantined), 0)::BIGINT FROM novamesh.counters"
-            ).fetchone()
-        return Loaded(*row) if row else Loaded(0, 0, 0)
+        spaces = self.counters.values()
+        return Loaded(
+            sum(one.stored for one in spaces),
+            sum(one.duplicates for one in spaces),
+            sum(one.quarantined for one in spaces),
+        )
+
+    def add_recovered(self, events: dict[str, int]) -> None:
+        """Note events, by space, that were accepted though nobody had counted them. For the thread that loads."""
+        self._writer.begin()
+        try:
+            self._writer.executemany(
+                "INSERT INTO novamesh.counters (space, stored, duplicates, quarantined, recovered)"
+                " VALUES (?, 0, 0, 0, ?) ON CONFLICT (space) DO UPDATE SET recovered = recovered + excluded.recovered",
+                list(events.items()),
+            )
+            counters = read_counters(self._writer)
+            self._writer.commit()
+        except BaseException:
+            self._roll_back()
+            raise
+        self.counters = counters
 
     def events(self) -> int:
         """How many events all spaces have."""
@@ -182,7 +222,7 @@ class Database:
         for space in {unit.record.space for unit in units}:
             self.ensure_space(space)
         try:
-            return self._transaction(units, [], positions)
+            return self._transaction(units, [], positions, arrived(units))
         except POISON as error:
             log.warning("a load was refused, looking for the event at fault", extra={"cause": str(error)})
         faults = self._find_faults(units)
@@ -190,16 +230,18 @@ class Database:
         for fault in faults:
             bad[id(fault.unit.record)].update(range(fault.unit.first, fault.unit.last + 1))
         good = [part for unit in units for part in without(unit, bad.get(id(unit.record), set()))]
-        return self._transaction(good, faults, positions)
+        return self._transaction(good, faults, positions, arrived(units))
 
     def prune_seen(self, now: datetime) -> None:
         """Forget the ids whose window is over."""
-        self._seen.prune([schema_for(space) for space in list(self._spaces)], now)
+        self._seen.prune(now)
 
     def erase(self, space: str, user_id: str) -> Erased:
         """Remove one person's events, for good (see :mod:`novamesh.store.upkeep`)."""
         self.ensure_space(space)
-        return upkeep.erase(self._writer, space, user_id)
+        erased = upkeep.erase(self._writer, space, user_id)
+        self.counters = read_counters(self._writer)
+        return erased
 
     def retention_days(self) -> dict[str, int]:
         """For how long events are kept, by project; projects that say nothing are left out."""
@@ -222,6 +264,7 @@ class Database:
             if days:
                 self.ensure_space(space)
                 expired += upkeep.expire(self._writer, space, now - timedelta(days=days))
+        self.counters = read_counters(self._writer)
         return expired
 
     @contextlib.contextmanager
@@ -235,25 +278,30 @@ class Database:
                 log.info("copied without a checkpoint", extra={"cause": str(error)})
             yield
 
-    def _transaction(self, units: list[Unit], faults: list[Fault], positions: dict[str, Position]) -> Loaded:
+    def _transaction(
+        self, units: list[Unit], faults: list[Fault], positions: dict[str, Position], spaces: dict[str, Arrived]
+    ) -> Loaded:
         total = Loaded(0, 0, 0)
         self._writer.begin()
         try:
-            for space in sorted({unit.record.space for unit in units + [fault.unit for fault in faults]}):
+            for space in sorted(spaces):
                 loaded = self._load_space(
                     space,
                     [unit for unit in units if unit.record.space == space],
                     [fault for fault in faults if fault.unit.record.space == space],
+                    spaces[space],
                 )
                 total = Loaded(*(a + b for a, b in zip(total, loaded, strict=True)))
             self._writer.executemany(
-                "INSERT OR REPLACE INTO novamesh.positions VALUES (?, ?, ?)",
+                'INSERT OR REPLACE INTO novamesh.positions (segment, "offset", sequence) VALUES (?, ?, ?)',
                 [(name, *position) for name, position in positions.items()],
             )
+            counters = read_counters(self._writer)  # now: nothing may fail once it is committed
             self._writer.commit()
         except BaseException:
             self._roll_back()
             raise
+        self.counters = counters
         for budget in list(self._budgets.values()):
             budget.commit()
         return total
@@ -266,25 +314,35 @@ class Database:
         except duckdb.Error as error:
             log.debug("nothing to roll back", extra={"cause": str(error)})
 
-    def _load_space(self, space: str, units: list[Unit], faults: list[Fault]) -> Loaded:
+    def _load_space(self, space: str, units: list[Unit], faults: list[Fault], sent: Arrived) -> Loaded:
         schema = schema_for(space)
-        sent = sum(unit.size for unit in units)
-        units = self._seen.drop_batches(schema, units)
-        stored = self._insert(space, schema, units) if units else 0
+        stored = duplicates = 0
+        for part in self._seen.spans(units):
+            new = self._seen.drop_batches(schema, part)
+            duplicates += sum(unit.size for unit in part) - sum(unit.size for unit in new)
+            if new:
+                inserted, dropped = self._insert(space, schema, new)
+                stored, duplicates = stored + inserted, duplicates + dropped
         quarantined = sum(fault.unit.size for fault in faults)
         self._quarantine(schema, faults)
-        loaded = Loaded(stored, sent - stored, quarantined)
+        loaded = Loaded(stored, duplicates, quarantined)
+        if sum(loaded) != sent.received:
+            # Not to be committed: the segments would be deleted.
+            raise Mismatch(f"{sent.received} events of {space} were to be loaded, {sum(loaded)} were")
         self._writer.execute(
-            "INSERT INTO novamesh.counters VALUES (?, ?, ?, ?, 0, 0, 0) ON CONFLICT (space) DO UPDATE SET"
+            "INSERT INTO novamesh.counters (space, stored, duplicates, quarantined, received, recovered)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (space) DO UPDATE SET"
             " stored = stored + excluded.stored, duplicates = duplicates + excluded.duplicates,"
-            " quarantined = quarantined + excluded.quarantined",
-            [space, *loaded],
+            " quarantined = quarantined + excluded.quarantined, received = received + excluded.received,"
+            " recovered = recovered + excluded.recovered",
+            [space, *loaded, *sent],
         )
         return loaded
 
-    def _insert(self, space: str, schema: str, units: list[Unit]) -> int:
+    def _insert(self, space: str, schema: str, units: list[Unit]) -> tuple[int, int]:
+        """Returns how many events were stored, and how many dropped because their ids were seen."""
         self._stage(units)
-        self._seen.drop_events(schema)
+        dropped = self._seen.drop_events(schema)
         budget = self._budgets[space]
         plain = plain_condition(self._writer, "staged", budget)
         if changed := budget.changed:
@@ -311,21 +369,24 @@ class Database:
                 f'INSERT INTO "{schema}".{table} SELECT {columns} FROM staged WHERE {where}', parameters
             ).fetchone()
             stored += int(row[0]) if row else 0
-        return stored
+        return stored, dropped
 
     def _stage(self, units: list[Unit]) -> None:
         records = [unit.record for unit in units]
-        self._writer.execute(
+        row = self._writer.execute(
             _STAGE,
             [
                 [record.batch for record in records],
                 [record.named for record in records],
                 [record.at for record in records],
                 [unit.first for unit in units],
-                [unit.last for unit in units],
+                [unit.bound for unit in units],
                 [unit.events for unit in units],
             ],
-        )
+        ).fetchone()
+        expected, found = sum(unit.size for unit in units), int(row[0]) if row else 0
+        if found != expected:
+            raise Miscounted(f"the record does not hold as many events as it says: {found} instead of {expected}")
 
     def _quarantine(self, schema: str, faults: list[Fault]) -> None:
         now = datetime.now(UTC).replace(tzinfo=None)
@@ -384,7 +445,7 @@ def compact(config: Config) -> tuple[int, int]:
             connection.execute("CHECKPOINT new")
         draft.chmod(file.stat().st_mode & 0o777)
         draft.rename(file)
-        sync_directory(file.parent)
+        SYSTEM.sync_directory(file.parent)
     finally:
         draft.unlink(missing_ok=True)
     return before, file.stat().st_size

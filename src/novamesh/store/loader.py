@@ -5,22 +5,27 @@ positions behind them, and deletes the segments that are finished. If the proces
 in a step, the positions say where to go on.
 """
 
+import contextlib
 import logging
 import threading
-import time
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
 
 from novamesh.event.record import RecordError, decode
+from novamesh.spool import tally
+from novamesh.spool.files import SYSTEM, Files
+from novamesh.spool.frame import SEGMENT_HEADER_SIZE
 from novamesh.spool.reader import Position, SegmentReader
-from novamesh.spool.repair import QUARANTINE, SpoolDamage, set_aside
-from novamesh.spool.segment import list_segments, remove
+from novamesh.spool.repair import SpoolDamage, quarantined, report_missing, set_aside
+from novamesh.spool.segment import SUFFIX, close_request, has_writer, list_segments, read_mark, remove
+from novamesh.store.damage import DatabaseDamaged, is_damage
 from novamesh.store.duckdb import Database
 from novamesh.store.tasks import Tasks
-from novamesh.store.units import Loaded, Unit
+from novamesh.store.units import Loaded, Unit, time_of
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +40,9 @@ EXPIRE_INTERVAL_S = 3600
 # No event takes longer from its time of receipt until it can be read from the spool.
 PRUNE_MARGIN = timedelta(hours=1)
 RETRY_S = 1.0
+# How long a load waits for a recount before it leaves finished segments to the next one.
+DELETE_WAIT_S = 0.05
+EXPIRE_INTERVAL_S = 3600
 
 
 class Progress(NamedTuple):
@@ -56,18 +64,25 @@ class Round(NamedTuple):
 class Loader:
     """Loads one node's spool. ``run`` is for a thread of its own; ``step`` is one round."""
 
-    def __init__(self, database: Database, spool: Path, node_id: bytes) -> None:
+    def __init__(self, database: Database, spool: Path, node_id: bytes, ledger: Path, files: Files = SYSTEM) -> None:
+        self._files = files
         self._database = database
         self._spool = spool
         self._node_id = node_id
+        self._ledger = ledger
+        self._counted: dict[str, int] = {}  # up to where the writers of segments that are gone have counted
+        self._deleting = threading.Lock()
+        self._recovered: dict[str, int] = {}  # events that are still to be noted as such
         self._positions = database.positions()
         self._forget_deleted()
         self._readers: dict[Path, SegmentReader] = {}
-        self._pruned_at = time.monotonic()
+        self._pruned_at = self._started_at = files.monotonic()
+        self._started_us = files.now_us()
         self._expired_at = float("-inf")
         self._behind_since: float | None = None
         self._failures = 0
         self._unreadable: dict[Path, str] = {}
+        self._given_up: dict[Path, SpoolDamage] = {}
         self.error: str | None = None
         self.loaded = database.totals()
         self.tasks = Tasks()
@@ -75,8 +90,8 @@ class Loader:
     def run(self, stopping: threading.Event) -> None:
         """Load until ``stopping`` is set, then until nothing is left.
 
-        Ends with ``duckdb.FatalException`` when the database has given up; everything else that
-        goes wrong is reported in ``error`` and tried again, with less at a time.
+        Ends with ``duckdb.FatalException`` when the database has given up and :class:`DatabaseDamaged` when its file is
+        damaged; everything else that goes wrong is reported in ``error`` and tried again, with less at a time.
         """
         try:
             self._run(stopping)
@@ -89,11 +104,13 @@ class Loader:
             self.tasks.run()
             try:
                 loaded = self.step()
-                self.error = next(iter(self._unreadable.values()), None)
+                self.error = self._segments_at_fault()
                 self._failures = max(0, self._failures - 1)
-            except duckdb.FatalException:
+            except (duckdb.FatalException, DatabaseDamaged):
                 raise
             except Exception as error:
+                if isinstance(error, duckdb.Error) and is_damage(error):
+                    raise DatabaseDamaged(str(error)) from None
                 self._failures += 1
                 self.error = (str(error) or type(error).__name__).splitlines()[0]
                 unexpected = not isinstance(error, duckdb.Error | OSError)
@@ -112,7 +129,12 @@ class Loader:
 
         A segment that the disk does not give keeps only itself from being loaded.
         """
+        if self._database.damage:  # what is in the spool now can be loaded after a backup was restored
+            raise DatabaseDamaged(self._database.damage)
         known_unreadable, self._unreadable = self._unreadable, {}
+        if recovered := self._recovered:
+            self._database.add_recovered(recovered)
+            self._recovered = {}
         try:
             found = self._gather_all()
             ages = [unit.record.at for unit in found.units]
@@ -124,16 +146,14 @@ class Loader:
             raise
         self._positions.update(found.positions)
         # Only now: what lies before the damage must be stored before the segment is out of reach.
-        for damage in found.damages:
-            self._readers.pop(damage.segment).close()
-            set_aside(damage)
+        aside = [damage for damage in found.damages if self._give_up(damage)]
         deleted = self._delete_finished()
         for path in self._unreadable.keys() - known_unreadable:
             log.error("segment cannot be read", extra={"file": path.name, "cause": self._unreadable[path]})
-        if found.is_all and not self._unreadable:
+        if found.is_all and not self._unreadable and not self._given_up:
             self._expire()
             self._prune()  # not while older events, whose ids must still be known, are waiting
-        return bool(found.units or found.damages or deleted)
+        return bool(found.units or aside or deleted)
 
     def progress(self, now: float) -> Progress:
         """How far behind the loader is. May be called from another thread."""
@@ -148,8 +168,18 @@ class Loader:
         return Progress(backlog, max(0.0, now - since) if since is not None else 0.0)
 
     def damaged(self) -> int:
-        """Segments in quarantine."""
-        return len(self._quarantined())
+        """Segments that were set aside, or are missing."""
+        return len(quarantined(self._spool))
+
+    @contextlib.contextmanager
+    def segments_kept(self) -> Iterator[None]:
+        """No segment is deleted while the block runs. For another thread."""
+        with self._deleting:
+            yield
+
+    def recover(self, events: dict[str, int]) -> None:
+        """Note, with the next step, events that nobody had counted as accepted. For another thread, and once."""
+        self._recovered = events
 
     def close(self) -> None:
         """Close all segments."""
@@ -160,17 +190,57 @@ class Loader:
     def _open_segments(self) -> bool:
         """Open the oldest segments, as many as may be. Returns whether these are all."""
         segments = list_segments(self._spool)
+        self._report_vanished(set(segments))
         for path in segments[:OPEN_SEGMENTS]:
-            if path in self._readers:
+            if path in self._readers or self._is_held(path):
                 continue
             try:
                 position = self._positions.get(path.name, Position())
-                self._readers[path] = SegmentReader(path, self._node_id, position)
+                self._readers[path] = SegmentReader(path, self._node_id, position, self._files)
             except SpoolDamage as damage:
-                set_aside(damage)
+                self._give_up(damage)
             except OSError as error:
                 self._unreadable[path] = str(error)
         return len(segments) <= OPEN_SEGMENTS
+
+    def _report_vanished(self, there: set[Path]) -> None:
+        """Only the loader deletes segments that hold something: one that is known and not there was taken away."""
+        for path in self._readers.keys() - there:
+            reader = self._readers.pop(path)
+            reader.close()
+            position, synced = self._positions.pop(path.name, Position()), read_mark(path)
+            if max(reader.position.offset, synced) > SEGMENT_HEADER_SIZE:
+                report_missing(path, position.offset, synced, self._files)
+
+    def _is_held(self, path: Path) -> bool:
+        """Whether the segment is known to be damaged and still has its writer; without one it is looked at again."""
+        if path not in self._given_up:
+            return False
+        if has_writer(path):
+            return True
+        del self._given_up[path]
+        return False
+
+    def _give_up(self, damage: SpoolDamage) -> bool:
+        """Set a damaged segment aside. Returns whether that is done.
+
+        A segment that has a writer stays where it is until the writer has gone on to another, as it is asked to: what
+        it acknowledges meanwhile lies behind the damage, and must be found there.
+        """
+        path = damage.segment
+        if path in self._readers:
+            self._readers.pop(path).close()
+        if not has_writer(path):
+            set_aside(damage, self._files)
+            return True
+        close_request(path).touch()
+        self._given_up[path] = damage
+        log.error("live segment is damaged", extra={"file": path.name, "offset": damage.offset, "cause": damage.cause})
+        return False
+
+    def _segments_at_fault(self) -> str | None:
+        """What is wrong with the first segment that cannot be loaded now, or None."""
+        return next((str(cause) for cause in (*self._unreadable.values(), *self._given_up.values())), None)
 
     def _gather_all(self) -> Round:
         """What one load takes from all segments."""
@@ -201,15 +271,23 @@ class Loader:
             frames = reader.read(max_bytes)
         except SpoolDamage as damage:
             return units, position, damage
+        counted = None if reader.live else self._counted_in(reader.path.name)
         for frame in frames:
             try:
                 record, events = decode(frame.payload)
-                units.append(Unit(record, events.decode(), 0, record.n - 1))
+                known = counted is None or frame.end <= counted
+                units.append(Unit(record, events.decode(), 0, record.n - 1, known))
             except (RecordError, UnicodeDecodeError) as error:
                 # Its checksum is right, so it was written like this: by a newer version, or wrongly.
                 return units, position, SpoolDamage(reader.path, position.offset, str(error))
             position = Position(frame.end, frame.sequence)
         return units, reader.position, None
+
+    def _counted_in(self, segment: str) -> int:
+        """Up to which offset the writer of a segment, which is gone, has counted its events. Raises OSError."""
+        if segment not in self._counted:
+            self._counted[segment] = tally.read(self._ledger).segments.get(segment, 0)
+        return self._counted[segment]
 
     def _rewind(self) -> None:
         """Nothing of this round was stored: read it again, from the positions that are."""
@@ -220,40 +298,53 @@ class Loader:
 
     def _delete_finished(self) -> bool:
         finished = [reader for reader in self._readers.values() if reader.finished]
-        if not finished:
+        if not finished or not self._deleting.acquire(timeout=DELETE_WAIT_S):
             return False
-        self._database.sync_directory()
-        for reader in finished:
-            del self._readers[reader.path]
-            reader.close()
-            remove(reader.path)
-            self._positions.pop(reader.path.name, None)
-        self._database.forget_positions([reader.path.name for reader in finished])
+        try:
+            # The files themselves: the database syncs only what is in them.
+            self._files.sync_directory(self._database.directory)
+            names = [reader.path.name for reader in finished]
+            self._database.finish_positions(names)
+            for reader in finished:
+                del self._readers[reader.path]
+                reader.close()
+                remove(reader.path, self._files)
+                self._positions.pop(reader.path.name, None)
+                self._counted.pop(reader.path.name, None)
+            self._database.forget_positions(names)
+        finally:
+            self._deleting.release()
         return True
 
     def _forget_deleted(self) -> None:
-        """Drop the positions of segments that the process before this one deleted."""
-        kept = {path.name for path in [*list_segments(self._spool), *self._quarantined()]}
-        if gone := self._positions.keys() - kept:
-            self._database.forget_positions(gone)
-            self._positions = {name: position for name, position in self._positions.items() if name in kept}
+        """Drop the positions of segments that the process before this one deleted.
 
-    def _quarantined(self) -> list[Path]:
-        directory = self._spool / QUARANTINE
-        return list_segments(directory) if directory.exists() else []
+        Not those of segments that somebody else took away: put back, they are not to be loaded from their start again.
+        """
+        kept = {path.name for path in list_segments(self._spool)}
+        kept |= {name + SUFFIX for name in quarantined(self._spool)}
+        if gone := self._database.finished_positions() - kept:
+            self._database.forget_positions(gone)
+            self._positions = {name: position for name, position in self._positions.items() if name not in gone}
 
     def _expire(self) -> None:
-        if time.monotonic() - self._expired_at >= EXPIRE_INTERVAL_S:
-            self._expired_at = time.monotonic()
+        if self._files.monotonic() - self._expired_at >= EXPIRE_INTERVAL_S:
+            self._expired_at = self._files.monotonic()
             self.expire()
 
     def expire(self) -> int:
         """Remove what is older than it is kept. Returns how many events. For the loader's own thread."""
-        if expired := self._database.expire(datetime.now(UTC).replace(tzinfo=None)):
+        if expired := self._database.expire(time_of(self._now_us())):
             log.info("old events removed", extra={"events": expired})
         return expired
 
     def _prune(self) -> None:
-        if time.monotonic() - self._pruned_at >= PRUNE_INTERVAL_S:
-            self._pruned_at = time.monotonic()
-            self._database.prune_seen(datetime.now(UTC).replace(tzinfo=None) - PRUNE_MARGIN)
+        if self._files.monotonic() - self._pruned_at >= PRUNE_INTERVAL_S:
+            self._pruned_at = self._files.monotonic()
+            self._database.prune_seen(time_of(self._now_us()) - PRUNE_MARGIN)
+
+    def _now_us(self) -> int:
+        """The time by which things are forgotten and removed. A clock that jumps ahead, and will be set back, must not
+        make the node forget what it saw a minute ago."""
+        steady_us = self._started_us + int(1e6 * (self._files.monotonic() - self._started_at))
+        return min(steady_us, self._files.now_us())

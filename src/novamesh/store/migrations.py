@@ -14,10 +14,18 @@ MIGRATIONS = (
     """,
     # NULL: of paths that are older than this migration it is not known.
     "ALTER TABLE novamesh.paths ADD COLUMN types VARCHAR",
-    # Events that were taken out on purpose: one person's, old ones, and those dropped from the quarantine.
+    # The ledger. What was received before is what became of it, and nobody has counted it as accepted: it is recovered.
     """
+    ALTER TABLE novamesh.counters ADD COLUMN received BIGINT DEFAULT 0;
+    ALTER TABLE novamesh.counters ADD COLUMN recovered BIGINT DEFAULT 0;
     ALTER TABLE novamesh.counters ADD COLUMN erased BIGINT DEFAULT 0;
     ALTER TABLE novamesh.counters ADD COLUMN expired BIGINT DEFAULT 0;
+    UPDATE novamesh.counters SET received = stored + duplicates + quarantined,
+        recovered = stored + duplicates + quarantined;
+    ALTER TABLE novamesh.positions ADD COLUMN finished BOOLEAN DEFAULT false;
+    """,
+    # What is taken out of the quarantine on purpose, and for how long projects keep their events.
+    """
     ALTER TABLE novamesh.counters ADD COLUMN dropped BIGINT DEFAULT 0;
     CREATE TABLE novamesh.retention (project VARCHAR PRIMARY KEY, days INTEGER NOT NULL);
     """,

@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 import time
-from types import FrameType
 
 import duckdb
 import msgspec
@@ -20,11 +19,16 @@ from novamesh.datadir import DataDirectory
 from novamesh.errors import StartError
 from novamesh.logs import configure
 from novamesh.store.admin import Admin
+from novamesh.store.audit import Auditor
 from novamesh.store.contract import EXIT_REFUSED, SOCKET_NAME, StoreStatus
+from novamesh.store.damage import DatabaseDamaged, is_damage
 from novamesh.store.duckdb import Database
 from novamesh.store.loader import Loader
 from novamesh.store.memory import bound
+from novamesh.store.opening import note_damage
 from novamesh.store.queries import Limits, QueryServer
+from novamesh.store.recount import Places
+from novamesh.store.standby import wait_for_database
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +38,13 @@ EXIT_DATABASE = 71
 class StoreProcess:
     """Database, loader and query server of one node."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, database: Database, stopping: threading.Event) -> None:
         directory = DataDirectory(config.data_path)
-        self._stopping = threading.Event()
-        self._database = Database(config)
-        self._loader = Loader(self._database, directory.spool, directory.node_id())
+        places = Places(directory.spool, directory.node_id(), directory.ledger)
+        self._stopping = stopping
+        self._database = database
+        self._loader = Loader(self._database, *places)
+        self._auditor = Auditor(self._database, self._loader, places)
         self._queries = QueryServer(
             self._database,
             directory.run / SOCKET_NAME,
@@ -49,15 +55,17 @@ class StoreProcess:
                 export_time_s=config.export_time_limit_ms / 1000,
                 exports=config.export_max_concurrent,
                 result_bytes=config.query_result_limit_bytes,
+                key_concurrent=config.query_key_concurrent,
+                key_waiting=config.query_key_waiting,
+                key_exports=config.export_key_concurrent,
             ),
             Admin(self._database, self._loader, directory, config.retention_days, self._stopping),
+            self._auditor.recount,
         )
 
     def run(self) -> None:
-        """Serve until told to stop. Raises ``duckdb.FatalException``."""
-        signal.signal(signal.SIGTERM, self._stop)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
-        threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
+        """Serve until told to stop. Raises ``duckdb.FatalException`` and :class:`DatabaseDamaged`."""
+        threading.Thread(target=self._auditor.run, args=(self._stopping,), name="auditor", daemon=True).start()
         self._queries.start()
         log.info("store is ready")
         try:
@@ -67,9 +75,6 @@ class StoreProcess:
         self._loader.close()
         self._database.close()
         log.info("store has stopped")
-
-    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
-        self._stopping.set()
 
     def _status(self) -> StoreStatus:
         progress = self._loader.progress(time.time())
@@ -82,6 +87,8 @@ class StoreProcess:
             duplicates=loaded.duplicates,
             quarantined=loaded.quarantined,
             loader_error=self._loader.error,
+            spaces=self._database.counters,
+            gaps=self._auditor.gaps,
         )
 
 
@@ -108,13 +115,24 @@ def main() -> int:
     config = msgspec.json.decode(_read_line(sys.stdin.fileno()), type=Config)
     configure(config.log_level)
     bound(config.query_memory_limit_bytes)
+    directory = DataDirectory(config.data_path)
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: stopping.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
     try:
-        StoreProcess(config).run()
+        database = wait_for_database(config, directory.run / SOCKET_NAME, stopping)
+        if database is not None:
+            StoreProcess(config, database, stopping).run()
     except StartError as error:
         log.error(str(error))
         return EXIT_REFUSED
-    except duckdb.Error as error:
-        log.error("the database failed", extra={"cause": str(error).splitlines()[0]})
+    except (DatabaseDamaged, duckdb.Error) as error:
+        cause = str(error).splitlines()[0]
+        log.error("the database failed", extra={"cause": cause})
+        if isinstance(error, DatabaseDamaged) or is_damage(error):
+            # It is still open, by queries too: the next process, which has none, moves it.
+            note_damage(directory.store, cause)
         return EXIT_DATABASE
     return 0
 

@@ -1,4 +1,4 @@
-"""The query server: a Unix socket, a thread for each query, a watchdog over all of them."""
+"""The query server: a Unix socket, a thread for each query that runs, a watchdog over all of them."""
 
 import contextlib
 import logging
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import duckdb
 import msgspec
 
-from novamesh.errors import InternalError, QueryTimeout, QueryTooLarge, RequestError, StoreUnavailable
+from novamesh.errors import InternalError, QueryTimeout, QueryTooLarge, RequestError
 from novamesh.store.admin import Admin
 from novamesh.store.answers import Answer, ClientGone, Description, out_of_memory, reported
 from novamesh.store.contract import (
@@ -26,6 +26,9 @@ from novamesh.store.contract import (
     HoldRequest,
     OtherSqlNeeded,
     QueryRequest,
+    Question,
+    RecountAnswer,
+    RecountRequest,
     Request,
     RetentionRequest,
     StatusRequest,
@@ -36,7 +39,9 @@ from novamesh.store.contract import (
     error_message,
     message,
 )
+from novamesh.store.damage import is_damage
 from novamesh.store.duckdb import Database
+from novamesh.store.turns import Ticket, Turns
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +54,11 @@ ACCEPT_RETRY_S = 0.1
 LAST_WORD_S = 0.5
 # An export goes at the speed of its reader, but it must go.
 STALL_S = 60.0
+# An edge sends its request at once.
+READ_S = 10.0
+# Threads for what is short, beside those of the queries that run.
+SHORT_REQUESTS = 64
 _decoder = msgspec.json.Decoder(Request)
-
-Question = StatusRequest | ExtentRequest | TypesRequest | EraseRequest | RetentionRequest
 
 
 class Limits(NamedTuple):
@@ -62,6 +69,9 @@ class Limits(NamedTuple):
     export_time_s: float
     exports: int
     result_bytes: int
+    key_concurrent: int = 4
+    key_waiting: int = 32
+    key_exports: int = 1
 
 
 class Running:
@@ -135,13 +145,16 @@ class QueryServer:
         status: Callable[[], StoreStatus],
         limits: Limits,
         admin: Admin,
+        recount: Callable[[], RecountAnswer],
     ) -> None:
         self._database = database
         self._status = status
         self._admin = admin
         self._limits = limits
-        self._slots = threading.BoundedSemaphore(limits.concurrent)
-        self._export_slots = threading.BoundedSemaphore(limits.exports)
+        self._recount = recount
+        self._turns = Turns(limits.concurrent, limits.key_concurrent, limits.key_waiting, limits.time_s)
+        self._export_turns = Turns(limits.exports, limits.key_exports, limits.key_waiting, limits.time_s)
+        self._threads = threading.BoundedSemaphore(SHORT_REQUESTS + limits.concurrent + limits.exports)
         self._watchdog = Watchdog()
         self._descriptions: dict[str, Description] = {}
         self._closed = threading.Event()
@@ -158,6 +171,8 @@ class QueryServer:
     def start(self) -> None:
         """Serve from daemon threads."""
         threading.Thread(target=self._watchdog.run, name="query-watchdog", daemon=True).start()
+        for turns in (self._turns, self._export_turns):
+            threading.Thread(target=turns.tend, name="query-turns", daemon=True).start()
         threading.Thread(target=self._accept, name="query-server", daemon=True).start()
 
     def close(self) -> None:
@@ -180,27 +195,67 @@ class QueryServer:
 
     def _take(self) -> None:
         client, _ = self._listener.accept()
+        self._threads.acquire()  # what cannot be taken now waits to be accepted
         try:
             threading.Thread(target=self._serve, args=(client,), name="query", daemon=True).start()
         except RuntimeError:
+            self._threads.release()
             client.close()
             raise
 
     def _serve(self, client: socket.socket) -> None:
-        with client, contextlib.suppress(OSError, ClientGone):
-            try:
+        try:
+            ticket = self._receive(client)
+            while ticket is not None:
+                ticket = self._run(ticket)
+        finally:
+            self._threads.release()
+
+    def _receive(self, client: socket.socket) -> Ticket | None:
+        """Read a request and answer it, unless it is a query: returned if it may run now, else it waits its turn."""
+        ticket: Ticket | None = None
+        runs = False
+        try:
+            with self._reporting(client):
                 request = _read_request(client)
                 if isinstance(request, QueryRequest):
-                    self._query(client, request)
+                    asked = Ticket(client, request, time.monotonic())
+                    runs = self._turns_for(request).enter(asked)
+                    ticket = asked  # from here on somebody else closes it
                 elif isinstance(request, HoldRequest):
                     self._admin.hold(client, lambda answer: _tell(client, answer))
                 else:
                     _tell(client, self._told(request))
+        finally:
+            if ticket is None:
+                client.close()
+        return ticket if runs else None
+
+    def _run(self, ticket: Ticket) -> Ticket | None:
+        """Run one query to its end. Returns the one whose turn it is then."""
+        try:
+            with ticket.client, self._reporting(ticket.client):
+                self._query(ticket.client, ticket.request)
+        finally:
+            following = self._turns_for(ticket.request).leave(ticket)
+        return following
+
+    def _turns_for(self, request: QueryRequest) -> Turns:
+        return self._turns if request.limit is not None else self._export_turns
+
+    @contextlib.contextmanager
+    def _reporting(self, client: socket.socket) -> Iterator[None]:
+        """Tell the client what goes wrong in the block, as far as there is one."""
+        with contextlib.suppress(OSError, ClientGone):
+            try:
+                yield
             except (RequestError, OtherSqlNeeded) as error:
                 client.sendall(error_message(error))
             except (OSError, ClientGone):
                 raise
-            except Exception:
+            except Exception as error:
+                if isinstance(error, duckdb.Error) and is_damage(error):
+                    self._database.damage = str(error)
                 log.exception("a request to the store failed")
                 client.sendall(error_message(InternalError("The query failed inside the node; its log says why.")))
 
@@ -208,6 +263,8 @@ class QueryServer:
         match request:
             case StatusRequest():
                 return self._status()
+            case RecountRequest():
+                return self._recount()
             case TypesRequest():
                 return TypesAnswer(*self._database.path_types(request.space))
             case ExtentRequest():
@@ -221,28 +278,24 @@ class QueryServer:
     def _query(self, client: socket.socket, request: QueryRequest) -> None:
         export = request.limit is None
         limits = self._limits
-        slots = self._export_slots if export else self._slots
         time_limit_s = limits.export_time_s if export else limits.time_s
-        if not slots.acquire(timeout=limits.time_s):
-            raise StoreUnavailable("This node runs as many queries as it may; send the query again later.")
-        try:
-            with self._database.cursor() as cursor:
-                running = Running(cursor, client, time.monotonic() + time_limit_s)
-                answer = Answer(
-                    cursor, _Reader(running, export), request, limits.result_bytes, self._verify, self._descriptions
-                )
-                with self._watchdog.watch(running):
-                    try:
-                        self._database.ensure_space(request.space)
-                        answer.send()
-                    except duckdb.Error as error:
-                        answer.fail(reported(error, running.reason, time_limit_s))
-                    except QueryTooLarge as error:
-                        answer.fail(error)
-                    except MemoryError:
-                        answer.fail(out_of_memory())
-        finally:
-            slots.release()
+        with self._database.cursor() as cursor:
+            running = Running(cursor, client, time.monotonic() + time_limit_s)
+            answer = Answer(
+                cursor, _Reader(running, export), request, limits.result_bytes, self._verify, self._descriptions
+            )
+            with self._watchdog.watch(running):
+                try:
+                    self._database.ensure_space(request.space)
+                    answer.send()
+                except duckdb.Error as error:
+                    if is_damage(error):
+                        self._database.damage = str(error)
+                    answer.fail(reported(error, running.reason, time_limit_s))
+                except QueryTooLarge as error:
+                    answer.fail(error)
+                except MemoryError:
+                    answer.fail(out_of_memory())
 
     def _verify(self, request: QueryRequest) -> None:
         if not self._database.holds(request.space, request.relied, shredded_only=request.shredded_only):
@@ -269,6 +322,7 @@ def _tell(client: socket.socket, answer: msgspec.Struct) -> None:
 
 def _read_request(client: socket.socket) -> Request:
     data = b""
+    client.settimeout(READ_S)
     while not data.endswith(b"\n"):
         part = client.recv(65536)
         if not part:

@@ -5,20 +5,32 @@ from typing import NamedTuple
 
 import msgspec
 
+from novamesh.errors import NovameshError
 from novamesh.event.record import Record
+
+NO_BOUND = 1 << 62
 
 
 class Unit(NamedTuple):
-    """Events ``first`` to ``last`` (inclusive) of one record; ``events`` is its JSON array."""
+    """Events ``first`` to ``last`` (inclusive) of one record; ``events`` is its JSON array.
+
+    ``counted``: whether the writer of the spool has counted them as accepted.
+    """
 
     record: Record
     events: str
     first: int
     last: int
+    counted: bool = True
 
     @property
     def size(self) -> int:
         return self.last - self.first + 1
+
+    @property
+    def bound(self) -> int:
+        """The last place to take events from: none for a whole record, so that one that holds more is noticed."""
+        return self.last if self.last < self.record.n - 1 else NO_BOUND
 
 
 class Fault(NamedTuple):
@@ -28,12 +40,32 @@ class Fault(NamedTuple):
     reason: str
 
 
+class Miscounted(NovameshError):
+    """There are more events, or fewer, than there must be."""
+
+
 class Loaded(NamedTuple):
     """What became of a load's events."""
 
     stored: int
     duplicates: int
     quarantined: int
+
+
+class Arrived(NamedTuple):
+    """Of one space: how many events a load takes from the spool, and how many of them nobody has counted before."""
+
+    received: int = 0
+    recovered: int = 0
+
+
+def arrived(units: list[Unit]) -> dict[str, Arrived]:
+    """By space, what the records say."""
+    found: dict[str, Arrived] = {}
+    for unit in units:
+        received, recovered = found.get(unit.record.space, Arrived())
+        found[unit.record.space] = Arrived(received + unit.size, recovered + (0 if unit.counted else unit.size))
+    return found
 
 
 def time_of(us: int) -> datetime:
@@ -63,9 +95,9 @@ def is_array(unit: Unit) -> bool:
 
 
 def body(unit: Unit) -> str:
-    """The event's own text where it can be told apart, else the whole record's."""
+    """The event's own text where it can be told apart and all are there, else the whole record's."""
     try:
         parts = msgspec.json.decode(unit.events, type=list[msgspec.Raw])
     except (msgspec.MsgspecError, RecursionError):
         return unit.events
-    return bytes(parts[unit.first]).decode() if unit.size == 1 and unit.first < len(parts) else unit.events
+    return bytes(parts[unit.first]).decode() if unit.size == 1 and len(parts) == unit.record.n else unit.events

@@ -1,0 +1,83 @@
+"""The auditor: recounts the ledger when the store starts, when a segment is set aside, and when it is asked to."""
+
+import logging
+import threading
+
+import duckdb
+import msgspec
+
+from novamesh.store.contract import Gaps, Recount, RecountAnswer
+from novamesh.store.duckdb import Database
+from novamesh.store.loader import Loader
+from novamesh.store.recount import Places, recount
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.5
+RETRY_S = 5.0
+
+
+class Auditor:
+    """Recounts beside the loader. ``gaps`` is what the last recount found, by space, for spaces that have any."""
+
+    def __init__(self, database: Database, loader: Loader, places: Places) -> None:
+        self._database = database
+        self._loader = loader
+        self._places = places
+        self._lock = threading.Lock()
+        self._aside = 0
+        self.gaps: dict[str, Gaps] = {}
+
+    def run(self, stopping: threading.Event) -> None:
+        """Recount once, and again whenever there are more segments, or fewer, in quarantine. For a daemon thread."""
+        settled = False
+        while not stopping.is_set():
+            try:
+                if not settled:
+                    self._settle()
+                    settled = True
+                elif self._loader.damaged() != self._aside:
+                    self.recount()
+            except (duckdb.Error, OSError) as error:
+                log.error("the ledger cannot be recounted", extra={"cause": str(error).splitlines()[0]})
+                stopping.wait(RETRY_S)
+            stopping.wait(LOOK_S)
+
+    def recount(self) -> RecountAnswer:
+        """Count anew. Raises ``duckdb.Error`` and OSError."""
+        with self._lock:
+            spaces = self._recount()
+            self._note({space: one.gaps for space, one in spaces.items()})
+            return RecountAnswer(spaces)
+
+    def _recount(self) -> dict[str, Recount]:
+        aside = self._loader.damaged()
+        with self._loader.segments_kept(), self._database.cursor() as cursor:
+            spaces = recount(cursor, self._places)
+        self._aside = aside
+        return spaces
+
+    def _note(self, spaces: dict[str, Gaps]) -> None:
+        known, self.gaps = self.gaps, {space: gaps for space, gaps in spaces.items() if gaps != Gaps()}
+        for space, gaps in self.gaps.items():
+            if gaps != known.get(space):
+                log.error("the ledger does not add up", extra={"space": space, **msgspec.structs.asdict(gaps)})
+
+    def _settle(self) -> None:
+        """The first recount: events that are there though nobody has counted them are accepted events.
+
+        After a power cut the writers' counts may be older than what they had synced. Nothing else makes a surplus; and
+        what is missing is never made up for.
+        """
+        with self._lock:
+            spaces = {space: one.gaps for space, one in self._recount().items()}
+            surplus = {space: -gaps.spool for space, gaps in spaces.items() if gaps.spool < 0}
+            for space, events in surplus.items():
+                log.warning(
+                    "more events were found than had been counted: they are counted now",
+                    extra={"space": space, "events": events},
+                )
+                spaces[space] = msgspec.structs.replace(spaces[space], spool=0)
+            self._note(spaces)
+            if surplus:
+                self._loader.recover(surplus)
