@@ -68,7 +68,7 @@ def fuzz(target: Target, seconds: int, seed: int) -> int:
         executions += max(counts, default=0)
         covered = max([covered, *map(int, _COVERED.findall(log))])
         runs += 1
-    found = set(findings.iterdir()) - known
+    found = {path for path in set(findings.iterdir()) - known if path.suffix != ".log"}
     for path in sorted(found):
         print(f"{target.name}: {path}")
     size = len(list(corpus.iterdir()))
