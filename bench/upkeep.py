@@ -93,7 +93,8 @@ def measure(directory: Path, seconds: float) -> Iterator[Row]:
         assert sender.refused == 0
         left = EVENTS + sender.accepted - erased - ancient
         node.wait_for_count(left)
-        yield Row("j", "events left, all accounted for", left, "events")
+        _command("verify", f"--data-dir={node.data_dir}")
+        yield Row("j", "events left, all accounted for", left, "events", note="novamesh verify: 0")
         node.stop()
         yield from _compacted(node)
 
