@@ -309,9 +309,10 @@ def test_a_database_from_before_the_ledger_has_received_what_became_of_it(store:
     store.die()
     with duckdb.connect(store.file) as connection:
         connection.execute("DELETE FROM novamesh.migrations WHERE version > 2")
-        for column in ("received", "recovered", "erased", "expired"):
+        for column in ("received", "recovered", "erased", "expired", "dropped"):
             connection.execute(f"ALTER TABLE novamesh.counters DROP COLUMN {column}")
         connection.execute("ALTER TABLE novamesh.positions DROP COLUMN finished")
+        connection.execute("DROP TABLE novamesh.retention")
     with duckdb.connect(store.file, read_only=True) as connection:
         assert recount(connection, store.places)["default"].gaps == Gaps(), "as verify sees it, which does not migrate"
     store.start()

@@ -195,6 +195,8 @@ def _verify_node(node: exp.Expr, *, ours: bool) -> None:
     elif isinstance(node, exp.Interval):
         if node.unit is None or node.unit.name.upper() not in functions.UNITS:
             raise QueryNotAllowed("Write intervals as INTERVAL 7 DAY or INTERVAL '7 days'")
+    elif isinstance(node, exp.Limit) and not isinstance(node.parent, exp.Query):
+        raise InvalidQuery("LIMIT stands at the end of a query, not among the arguments of a function")
     elif type(node) not in functions.NODES:
         raise QueryNotAllowed(_unknown(node))
 
