@@ -15,9 +15,9 @@ import pytest
 from novamesh.errors import SpoolFull, SpoolUnavailable
 from novamesh.spool import segment as segments
 from novamesh.spool import writer as writers
-from novamesh.spool.frame import KIND_END, SEGMENT_HEADER_SIZE, encode_frame
+from novamesh.spool.frame import KIND_END, SEGMENT_HEADER_SIZE, encode_frame, frame_at, frame_size
 from novamesh.spool.segment import OpenSegment, has_writer, list_segments, mark_path, read_mark
-from novamesh.spool.writer import Limits, SpoolWriter, spool_size
+from novamesh.spool.writer import Limits, Place, SpoolWriter, spool_size
 from tests.unit.spool_files import NODE, SEGMENT_BYTES, read_all, record, with_writer, write
 
 
@@ -25,6 +25,22 @@ def test_payloads_come_back_in_order(tmp_path: Path) -> None:
     payloads = [record(f"{n}" * (n % 50)) for n in range(300)]
     write(tmp_path, payloads)
     assert read_all(tmp_path) == payloads
+
+
+def test_an_append_says_where_its_payload_lies(tmp_path: Path) -> None:
+    payloads = [record("x" * n) for n in range(40)]
+    places: list[Place] = []
+
+    async def use(writer: SpoolWriter) -> None:
+        places.extend(await asyncio.gather(*(writer.append(payload) for payload in payloads[:20])))
+        for payload in payloads[20:]:
+            places.append(await writer.append(payload))
+
+    with_writer(tmp_path, use, segment_bytes=500)
+    assert len({place.segment for place in places}) == len(list_segments(tmp_path)) > 2
+    for payload, (segment, end) in zip(payloads, places, strict=True):
+        assert frame_at((tmp_path / segment).read_bytes()[:end], end - frame_size(len(payload))) is not None
+        assert (tmp_path / segment).read_bytes()[:end].rstrip(b"\0").endswith(payload)
 
 
 def test_many_appends_share_few_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +244,7 @@ def test_a_disk_that_cannot_keep_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_stop_syncs_what_is_queued(tmp_path: Path) -> None:
-    futures: list[asyncio.Future[None]] = []
+    futures: list[asyncio.Future[Place]] = []
 
     async def use(writer: SpoolWriter) -> None:
         futures.extend(writer.append(record(str(n))) for n in range(50))

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
+from typing import NamedTuple
 
 from novamesh.errors import RequestError, SpoolFull, SpoolUnavailable
 from novamesh.spool.frame import KIND_END, encode_frame, frame_size
@@ -22,7 +23,15 @@ GROUP_BYTES = 16 * 1024 * 1024
 PENDING_BYTES = 128 * 1024 * 1024
 CHECK_INTERVAL_S = 0.5
 
-Waiter = tuple[bytes, "asyncio.Future[None]"]
+
+class Place(NamedTuple):
+    """Where a payload lies: the file name of its segment, and the offset just behind it."""
+
+    segment: str
+    end: int
+
+
+Waiter = tuple[bytes, asyncio.Future[Place]]
 
 
 def spool_size(directory: Path) -> int:
@@ -98,8 +107,8 @@ class SpoolWriter:
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
         self._thread.start()
 
-    def append(self, payload: bytes) -> "asyncio.Future[None]":
-        """Queue one payload. The future is done when it is synced.
+    def append(self, payload: bytes) -> asyncio.Future[Place]:
+        """Queue one payload. The future is done when it is synced, and says where it lies.
 
         Raises, or sets as the future's exception: :class:`SpoolFull` when a limit is reached,
         :class:`SpoolUnavailable` when the disk refuses.
@@ -149,9 +158,10 @@ class SpoolWriter:
         return group
 
     def _commit(self, group: list[Waiter]) -> None:
+        places: list[Place] = []
         error: RequestError | None = None
         try:
-            self._write([payload for payload, _ in group])
+            places = self._write([payload for payload, _ in group])
             self._failure = None
         except OSError as cause:
             error = self._give_up(cause)
@@ -161,23 +171,26 @@ class SpoolWriter:
             error = self._give_up(cause)
         # A loop that is closed has nobody left who waits.
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._release, group, error)
+            self._loop.call_soon_threadsafe(self._release, group, places, error)
 
-    def _write(self, payloads: list[bytes]) -> None:
+    def _write(self, payloads: list[bytes]) -> list[Place]:
         segment = self._segment
         if segment is None:
             segment = self._segment = OpenSegment(self._directory, self._node_id)
         buffers: list[bytes] = []
-        end = segment.offset
+        places: list[Place] = []
+        name, end = segment.path.name, segment.offset
         for payload in payloads:
             segment.sequence += 1
             buffers += encode_frame(segment.sequence, payload)
             end += frame_size(len(payload))
+            places.append(Place(name, end))
         write_all(segment.descriptor, buffers)
         os.fdatasync(segment.descriptor)
         segment.mark(end)
         if end >= self._segment_bytes:
             self._rotate()
+        return places
 
     def _rotate(self) -> None:
         # The group is synced: its waiters are answered with yes whatever happens here, and the
@@ -219,12 +232,12 @@ class SpoolWriter:
             return SpoolFull("Nothing was accepted because this node's disk is full; send it again later.")
         return SpoolUnavailable("Nothing was accepted because this node's disk refused the write; send it again.")
 
-    def _release(self, group: list[Waiter], error: RequestError | None) -> None:
-        for payload, future in group:
+    def _release(self, group: list[Waiter], places: list[Place], error: RequestError | None) -> None:
+        for n, (payload, future) in enumerate(group):
             self._pending_bytes -= len(payload)
             if future.done():
                 continue  # the client went away while we were writing
             if error is None:
-                future.set_result(None)
+                future.set_result(places[n])
             else:
                 future.set_exception(error)
