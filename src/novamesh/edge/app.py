@@ -10,7 +10,7 @@ from typing import cast
 from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
 
 from novamesh.config import Config
-from novamesh.edge import export, health, ingest, query
+from novamesh.edge import export, health, ingest, query, receipts
 from novamesh.edge.head import HeadProtocol
 from novamesh.edge.request import ClientGone
 from novamesh.edge.worker import Worker
@@ -28,9 +28,12 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/v1/ready": {"GET": health.ready},
     "/v1/ingest": {"POST": ingest.ingest},
     "/v1/batch": {"POST": ingest.batch},
+    "/v1/batches/{batch_id}": {"GET": receipts.receipt},
     "/v1/query": {"GET": query.query, "POST": query.query},
     "/v1/export": {"GET": export.export},
 }
+# Those whose last part is a parameter, by what stands before it; the handler reads it off the path.
+WITH_PARAMETER = {path.rpartition("/")[0]: methods for path, methods in ROUTES.items() if path.endswith("}")}
 
 
 class Application:
@@ -60,7 +63,8 @@ class Application:
         try:
             events = await _handler(scope)(worker, scope, protocol)
             if events:
-                worker.metrics.observe(time.perf_counter_ns() - started, time.time())
+                waited = events.ns if isinstance(events, ingest.Waited) else 0
+                worker.metrics.observe(time.perf_counter_ns() - started - waited, time.time())
                 worker.metrics.count(202, events)
             else:
                 worker.metrics.count(200)
@@ -75,6 +79,9 @@ class Application:
 
 def _handler(scope: Scope) -> Handler:
     methods = ROUTES.get(scope.path)
+    if methods is None:
+        before, _, parameter = scope.path.rpartition("/")
+        methods = WITH_PARAMETER.get(before) if parameter else None
     if methods is None:
         raise NotFound(f"There is nothing at this path; the endpoints are {', '.join(ROUTES)}.")
     handler = methods.get("GET" if scope.method == "HEAD" else scope.method)

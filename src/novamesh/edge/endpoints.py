@@ -1,5 +1,6 @@
 """What this node offers, in one table: :data:`ENDPOINTS`. The API Reference of the status page is written from it."""
 
+import re
 import shlex
 
 import msgspec
@@ -9,6 +10,7 @@ from novamesh.errors import (
     InvalidEvent,
     InvalidParameter,
     InvalidQuery,
+    NotFound,
     NotReady,
     QueryNotAllowed,
     RequestError,
@@ -27,7 +29,7 @@ class Parameter(msgspec.Struct, frozen=True):
 
 
 class Example(msgspec.Struct, frozen=True):
-    """A shell command. ``{url}`` stands for the endpoint's quoted URL."""
+    """A shell command. ``{url}`` stands for the endpoint's quoted URL, up to its parameter if it has one."""
 
     title: str
     command: str
@@ -55,7 +57,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     @property
     def anchor(self) -> str:
         """The endpoint's id in the page, such as ``post-v1-ingest``."""
-        return f"{self.method.lower()}{self.path.replace('/', '-')}"
+        return f"{self.method.lower()}{re.sub('[/{}_]+', '-', self.path).rstrip('-')}"
 
 
 def _error(kind: type[RequestError], when: str, message: str, *details: Detail) -> Answer:
@@ -79,6 +81,12 @@ _SPOOL_FULL = _error(
     SpoolFull,
     "nothing was queued; send it again after Retry-After",
     "Nothing was accepted because this node's disk is full; send it again later.",
+)
+
+_WAIT = Parameter(
+    "wait",
+    "string · query",
+    "stored: answer when queries see the events, with a status; after 5 s (the default) as without it.",
 )
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -122,6 +130,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
                 "id", "string", "Your own id for this event: sent again within 24 h (the default), it is stored once."
             ),
             Parameter("context", "object", "What surrounds the event, such as app or device."),
+            _WAIT,
         ),
         examples=(
             Example(
@@ -158,6 +167,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             Parameter("context", "object", "Shared context of all events; an event's own context keys win."),
             Parameter("Idempotency-Key", "string · header", "Makes a retry safe: the same key stores the batch once."),
             Parameter("Content-Encoding", "string · header", "gzip, if the body is compressed."),
+            _WAIT,
         ),
         examples=(
             Example(
@@ -186,6 +196,42 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             ),
             _UNAUTHORIZED,
             _SPOOL_FULL,
+        ),
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/batches/{batch_id}",
+        scope="ingest",
+        summary="A receipt: what became of a batch that you sent.",
+        parameters=(Parameter("batch_id", "string", "As /v1/batch answered it.", required=True),),
+        examples=(
+            Example(
+                "Ask for a receipt",
+                f"""curl {{url}}"$BATCH_ID" \
+  {_KEY}""",
+            ),
+        ),
+        answers=(
+            Answer(
+                200,
+                "status is queued, stored or quarantined: refused by the database, and kept",
+                """{
+  "batch_id": "b_8f2a1c…",
+  "events": 2,
+  "status": "stored",
+  "received_at": "2026-01-31T12:00:00.123456Z",
+  "stored": 2,
+  "duplicates": 0,
+  "quarantined": 0,
+  "dropped": 0
+}""",
+            ),
+            _error(
+                NotFound,
+                "an unknown batch, or not your own",
+                "There is no such batch of yours; send the batch_id that /v1/batch answered, with its own key.",
+            ),
+            _UNAUTHORIZED,
         ),
     ),
     Endpoint(
@@ -263,5 +309,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 
 def commands(endpoint: Endpoint, base_url: str) -> list[str]:
     """The endpoint's examples as they are to be pasted into a shell."""
-    url = shlex.quote(base_url + endpoint.path)
+    url = shlex.quote(base_url + endpoint.path.partition("{")[0])
     return [example.command.replace("{url}", url) for example in endpoint.examples]

@@ -14,6 +14,7 @@ from novamesh.config import Config
 from novamesh.datadir import DataDirectory
 from novamesh.edge import client
 from novamesh.edge.auth import REFRESH_S, Keyring
+from novamesh.edge.waiting import Waiting
 from novamesh.errors import RequestError
 from novamesh.spool.writer import Limits, SpoolWriter
 from novamesh.sql.types import PathTypes
@@ -52,6 +53,7 @@ class Worker:
         self._started = time.monotonic()
         limits = Limits(directory.spool, config.spool_limit_bytes, config.disk_reserve_bytes)
         self.spool = SpoolWriter(directory.spool, directory.node_id(), config.spool_segment_bytes, limits, loop)
+        self.waiting = Waiting(self.socket)
         self._tasks = [loop.create_task(self._tend()), loop.create_task(self._ask_store())]
         self.metrics.heartbeat(time.time(), True)
 
@@ -59,6 +61,7 @@ class Worker:
         """Sync and close everything. For when the loop has stopped."""
         for task in self._tasks:
             task.cancel()
+        self.waiting.close()
         self.spool.stop()
         self.metrics.heartbeat(time.time(), False)
         self.metrics.close()

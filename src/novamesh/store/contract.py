@@ -8,13 +8,12 @@ store answers with messages, 5 bytes of header and a body::
     5  n  body
 
 To a :class:`QueryRequest`: a head as soon as the first rows are there, data (bytes of the
-response as the client gets it), then an end; or an error, at any time. To the other requests: one data message with a
-:class:`StoreStatus`, an :class:`ExtentAnswer` or a :class:`TypesAnswer`, then an end. An edge that closes its
-connection cancels the query.
+response as the client gets it), then an end; or an error, at any time. To the other requests: one data message with
+what is said below to answer them, then an end. An edge that closes its connection cancels the query.
 """
 
 import struct
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -91,7 +90,61 @@ class TypesAnswer(msgspec.Struct, frozen=True):
     shredded_only: bool
 
 
-Request = QueryRequest | StatusRequest | ExtentRequest | TypesRequest
+BatchStatus = Literal["queued", "stored", "quarantined"]
+"""Where a batch's events are: all still in the spool; all in the database, now or before; some of them refused."""
+
+
+class ReceiptRequest(msgspec.Struct, frozen=True, tag="receipt"):
+    """What became of a batch (28 hexadecimal digits) of a space?"""
+
+    space: str
+    batch: str
+
+
+class Receipt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of a batch of ``events``; ``received_at`` is in µs since 1970.
+
+    Once it has left the spool, how many of them were stored, were there already, are in quarantine, and were dropped
+    from there by an operator.
+    """
+
+    events: int
+    status: BatchStatus
+    received_at: int
+    stored: int | None = None
+    duplicates: int | None = None
+    quarantined: int | None = None
+    dropped: int | None = None
+
+
+class ReceiptAnswer(msgspec.Struct, frozen=True):
+    """The receipt; None if the space has no such batch."""
+
+    receipt: Receipt | None
+
+
+class Awaited(msgspec.Struct, frozen=True, array_like=True):
+    """A record: where it lies in the spool (see ``spool.writer.Place``), its space and its batch."""
+
+    segment: str
+    end: int
+    space: str
+    batch: str
+
+
+class WaitRequest(msgspec.Struct, frozen=True, tag="wait"):
+    """Which of these records have left the spool? Asked again and again by an edge whose clients wait for it."""
+
+    records: list[Awaited]
+
+
+class WaitAnswer(msgspec.Struct, frozen=True):
+    """Where the events of each record are; a query that is sent from now on sees what is stored."""
+
+    statuses: list[BatchStatus]
+
+
+Request = QueryRequest | StatusRequest | ExtentRequest | TypesRequest | ReceiptRequest | WaitRequest
 
 
 class OtherSqlNeeded(Exception):
@@ -139,6 +192,11 @@ def schema_for(space: str) -> str:
     """The database schema that holds a space's events (see ``Key.space``)."""
     project, _, kind = space.partition(".")
     return f"t_{project}" if kind == "test" else f"p_{project}"
+
+
+def project_of(space: str) -> str:
+    """The project a space belongs to."""
+    return space.partition(".")[0]
 
 
 def message(kind: bytes, body: bytes = b"") -> bytes:

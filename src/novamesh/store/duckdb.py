@@ -15,11 +15,12 @@ import duckdb
 from novamesh.config import Config
 from novamesh.spool.reader import Position
 from novamesh.spool.segment import sync_directory
-from novamesh.store.contract import schema_for
+from novamesh.store import receipts
+from novamesh.store.contract import project_of, schema_for
 from novamesh.store.dedup import Seen
 from novamesh.store.migrations import SPACE, migrate
 from novamesh.store.paths import SHAPES, PathBudget, plain_condition
-from novamesh.store.units import Fault, Loaded, Unit, body, is_array, time_of, without
+from novamesh.store.units import Fault, Loaded, Unit, body, event_id, is_array, time_of, without
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ class Database:
         with self._spaces_lock, self._connection.cursor() as cursor:
             if space in self._spaces:  # another thread was first, and may be using what it made
                 return
-            cursor.execute(SPACE.format(schema=schema_for(space)))
+            cursor.execute(SPACE.format(schema=schema_for(space), project=project_of(space)))
             rows = cursor.execute("SELECT path, types FROM novamesh.paths WHERE space = ?", [space]).fetchall()
             known = {path: frozenset(types.split(",")) - {""} if types is not None else None for path, types in rows}
             plain = cursor.execute(f'FROM "{schema_for(space)}".events_plain SELECT 1 LIMIT 1').fetchone()
@@ -171,6 +172,17 @@ class Database:
         good = [part for unit in units for part in without(unit, bad.get(id(unit.record), set()))]
         return self._transaction(good, faults, positions)
 
+    def refused(self, space: str, batches: list[str]) -> set[str]:
+        """Those of the batches of which an event is in quarantine. For any thread."""
+        self.ensure_space(space)
+        with self.cursor() as cursor:
+            rows = cursor.execute(
+                "SELECT DISTINCT batch FROM (SELECT replace(id::VARCHAR, '-', '')[:28] AS batch"
+                f' FROM "{schema_for(space)}".quarantine) WHERE batch IN (SELECT unnest(?::VARCHAR[]))',
+                [batches],
+            ).fetchall()
+        return {batch for (batch,) in rows}
+
     def prune_seen(self, now: datetime) -> None:
         """Forget the ids whose window is over."""
         self._seen.prune([schema_for(space) for space in list(self._spaces)], now)
@@ -208,12 +220,21 @@ class Database:
 
     def _load_space(self, space: str, units: list[Unit], faults: list[Fault]) -> Loaded:
         schema = schema_for(space)
-        sent = sum(unit.size for unit in units)
-        units = self._seen.drop_batches(schema, units)
+        sent = [*units, *(fault.unit for fault in faults)]
+        # What is at fault was sent again, too.
+        kept = self._seen.drop_batches(schema, sorted(sent, key=lambda u: u.record.at) if faults else sent)
+        repeats: list[Unit] = []
+        if len(kept) < len(sent):
+            left = {id(unit) for unit in kept}
+            repeats = [unit for unit in sent if id(unit) not in left]
+            units = [unit for unit in units if id(unit) in left]
+            faults = [fault for fault in faults if id(fault.unit) in left]
         stored = self._insert(space, schema, units) if units else 0
         quarantined = sum(fault.unit.size for fault in faults)
         self._quarantine(schema, faults)
-        loaded = Loaded(stored, sent - stored, quarantined)
+        receipts.note(self._writer, schema, units, faults, staged=bool(units))
+        receipts.note_repeats(self._writer, schema, repeats)
+        loaded = Loaded(stored, sum(unit.size for unit in sent) - stored - quarantined, quarantined)
         self._writer.execute(
             "INSERT INTO novamesh.counters VALUES (?, ?, ?, ?) ON CONFLICT (space) DO UPDATE SET"
             " stored = stored + excluded.stored, duplicates = duplicates + excluded.duplicates,"
@@ -269,12 +290,13 @@ class Database:
 
     def _quarantine(self, schema: str, faults: list[Fault]) -> None:
         now = datetime.now(UTC).replace(tzinfo=None)
-        rows = [
-            (time_of(f.unit.record.at), f.unit.record.batch_id, f.unit.first, f.unit.size, f.reason, body(f.unit), now)
-            for f in faults
-        ]
+        rows = []
+        for unit, reason in faults:
+            record, first = unit.record, unit.first
+            ids = event_id(record.batch, first), project_of(record.space)
+            rows.append((time_of(record.at), record.batch_id, first, unit.size, reason, body(unit), now, *ids))
         if rows:
-            self._writer.executemany(f'INSERT INTO "{schema}".quarantine VALUES (?, ?, ?, ?, ?, ?, ?)', rows)
+            self._writer.executemany(f'INSERT INTO "{schema}".quarantine VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)', rows)
 
     def _find_faults(self, units: list[Unit]) -> list[Fault]:
         """The units the database refuses, each as small as can be told apart."""

@@ -135,6 +135,10 @@ class Loader:
         since = self._behind_since
         return Progress(backlog, max(0.0, now - since) if since is not None else 0.0)
 
+    def position(self, segment: str) -> Position:
+        """How far a segment is loaded. May be called from another thread."""
+        return self._positions.get(segment, Position())
+
     def damaged(self) -> int:
         """Segments in quarantine."""
         return len(self._quarantined())

@@ -19,11 +19,12 @@ from novamesh.config import Config
 from novamesh.datadir import DataDirectory
 from novamesh.errors import StartError
 from novamesh.logs import configure
-from novamesh.store.contract import EXIT_REFUSED, SOCKET_NAME, StoreStatus
+from novamesh.store.contract import EXIT_REFUSED, SOCKET_NAME, ReceiptRequest, StatusRequest, StoreStatus, WaitRequest
 from novamesh.store.duckdb import Database
 from novamesh.store.loader import Loader
 from novamesh.store.memory import bound
 from novamesh.store.queries import Limits, QueryServer
+from novamesh.store.whereabouts import Whereabouts
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +39,15 @@ class StoreProcess:
         self._stopping = threading.Event()
         self._database = Database(config)
         self._loader = Loader(self._database, directory.spool, directory.node_id())
+        whereabouts = Whereabouts(self._database, self._loader, directory.spool)
         self._queries = QueryServer(
             self._database,
             directory.run / SOCKET_NAME,
-            self._status,
+            {
+                StatusRequest: self._status,
+                ReceiptRequest: whereabouts.receipt,
+                WaitRequest: whereabouts.awaited,
+            },
             Limits(
                 time_s=config.query_time_limit_ms / 1000,
                 concurrent=config.query_max_concurrent,
@@ -69,7 +75,7 @@ class StoreProcess:
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping.set()
 
-    def _status(self) -> StoreStatus:
+    def _status(self, _request: StatusRequest) -> StoreStatus:
         progress = self._loader.progress(time.time())
         loaded = self._loader.loaded
         return StoreStatus(

@@ -7,9 +7,9 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
 import msgspec
@@ -25,8 +25,6 @@ from novamesh.store.contract import (
     OtherSqlNeeded,
     QueryRequest,
     Request,
-    StatusRequest,
-    StoreStatus,
     TypesAnswer,
     TypesChanged,
     TypesRequest,
@@ -47,6 +45,9 @@ LAST_WORD_S = 0.5
 # An export goes at the speed of its reader, but it must go.
 STALL_S = 60.0
 _decoder = msgspec.json.Decoder(Request)
+
+# What answers each kind of request that is no query.
+Answers = Mapping[Any, Callable[[Any], msgspec.Struct]]
 
 
 class Limits(NamedTuple):
@@ -127,11 +128,11 @@ class QueryServer:
         self,
         database: Database,
         path: Path,
-        status: Callable[[], StoreStatus],
+        answers: Answers,
         limits: Limits,
     ) -> None:
         self._database = database
-        self._status = status
+        self._answers: Answers = {ExtentRequest: self._extent, TypesRequest: self._types, **answers}
         self._limits = limits
         self._slots = threading.BoundedSemaphore(limits.concurrent)
         self._export_slots = threading.BoundedSemaphore(limits.exports)
@@ -195,11 +196,18 @@ class QueryServer:
                 log.exception("a request to the store failed")
                 client.sendall(error_message(InternalError("The query failed inside the node; its log says why.")))
 
-    def _told(self, request: StatusRequest | ExtentRequest | TypesRequest) -> StoreStatus | ExtentAnswer | TypesAnswer:
-        if isinstance(request, StatusRequest):
-            return self._status()
-        if isinstance(request, TypesRequest):
-            return TypesAnswer(*self._database.path_types(request.space))
+    def _told(self, request: Request) -> msgspec.Struct:
+        try:
+            return self._answers[type(request)](request)
+        except duckdb.Error:
+            # The statement is ours, so the fault is in the database.
+            log.exception("a request to the store failed")
+            raise StoreUnavailable("The store of this node has a fault and is looked after; try again later.") from None
+
+    def _types(self, request: TypesRequest) -> TypesAnswer:
+        return TypesAnswer(*self._database.path_types(request.space))
+
+    def _extent(self, request: ExtentRequest) -> ExtentAnswer:
         self._database.ensure_space(request.space)
         return ExtentAnswer(*self._database.extent(request.space))
 

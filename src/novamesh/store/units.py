@@ -41,6 +41,11 @@ def time_of(us: int) -> datetime:
     return datetime.fromtimestamp(us / 1_000_000, UTC).replace(tzinfo=None)
 
 
+def event_id(batch: str, place: int) -> str:
+    """The UUID of an event, as hexadecimal digits."""
+    return f"{batch}{place:04x}"
+
+
 def without(unit: Unit, bad: set[int]) -> list[Unit]:
     """The parts of a unit that are left when the events ``bad`` are taken out."""
     parts: list[Unit] = []

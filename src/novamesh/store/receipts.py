@@ -1,0 +1,75 @@
+"""What became of batches: a row for each one that clients know by its id, written by the load that takes it in."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import duckdb
+
+from novamesh.event.record import Record
+from novamesh.store.contract import BatchStatus, Receipt
+from novamesh.store.units import Fault, Unit
+
+
+def note(
+    writer: duckdb.DuckDBPyConnection, schema: str, taken: Sequence[Unit], faults: Sequence[Fault], staged: bool
+) -> None:
+    """Write the rows of the batches whose units and faults a load takes in; ``staged``: whether any event is staged.
+
+    What is neither stored nor at fault was there before: ``staged`` holds what is left of a batch without it.
+    """
+    refused: Counter[int] = Counter()
+    for fault in faults:
+        refused[id(fault.unit.record)] += fault.unit.size
+    units = [*taken, *(fault.unit for fault in faults)]
+    records = {id(unit.record): unit.record for unit in units if unit.record.named}
+    if not records:
+        return
+    stored = "SELECT batch_id, count(*) AS stored FROM staged GROUP BY batch_id" if staged else "SELECT '', 0"
+    writer.execute(
+        f"""
+        INSERT INTO "{schema}".batches
+        SELECT (batch || '0000')::UUID, events, make_timestamp("at"), coalesce(stored, 0),
+               events - coalesce(stored, 0) - refused, refused, 0
+        FROM (SELECT unnest(?::VARCHAR[]) AS batch, unnest(?::BIGINT[]) AS events, unnest(?::BIGINT[]) AS "at",
+                     unnest(?::BIGINT[]) AS refused)
+        LEFT JOIN ({stored}) AS kept(batch_id, stored) ON batch_id = 'b_' || batch
+        """,
+        [*_columns(records.values()), [refused[key] for key in records]],
+    )
+
+
+def note_repeats(writer: duckdb.DuckDBPyConnection, schema: str, repeats: Sequence[Unit]) -> None:
+    """Write rows for batches that were seen before by their Idempotency-Key, if there are none: all duplicates."""
+    records = {unit.record.batch: unit.record for unit in repeats if unit.record.named}
+    if not records:
+        return
+    writer.execute(
+        f"""
+        INSERT INTO "{schema}".batches
+        SELECT (batch || '0000')::UUID, events, make_timestamp("at"), 0, events, 0, 0
+        FROM (SELECT unnest(?::VARCHAR[]) AS batch, unnest(?::BIGINT[]) AS events, unnest(?::BIGINT[]) AS "at")
+        WHERE (batch || '0000')::UUID NOT IN (
+            SELECT batch FROM "{schema}".batches WHERE batch IN (SELECT (unnest(?::VARCHAR[]) || '0000')::UUID))
+        """,
+        [*_columns(records.values()), [*records]],
+    )
+
+
+def read(cursor: duckdb.DuckDBPyConnection, schema: str, batch: str) -> Receipt | None:
+    """The receipt of a batch that has left the spool. Raises ``duckdb.Error``."""
+    row = cursor.execute(
+        "SELECT events, epoch_us(received_at), stored, duplicates, quarantined, dropped"
+        f" FROM \"{schema}\".batches WHERE batch = (? || '0000')::UUID"
+        " ORDER BY received_at DESC LIMIT 1",  # a key that is used again after the dedup window is a batch of its own
+        [batch],
+    ).fetchone()
+    if row is None:
+        return None
+    events, received_at, stored, duplicates, quarantined, dropped = row
+    status: BatchStatus = "quarantined" if quarantined or dropped else "stored"
+    return Receipt(events, status, received_at, stored, duplicates, quarantined, dropped)
+
+
+def _columns(records: Collection[Record]) -> list[list[Any]]:
+    return [[r.batch for r in records], [r.n for r in records], [r.at for r in records]]
