@@ -51,6 +51,21 @@ class DataDirectory:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise StartError(f"data directory {self.path} cannot be used: {reason}") from None
 
+    def in_use(self) -> bool:
+        """Whether a node is running on the directory, or starting."""
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            # Shared, and given up at once: two who look do not see each other.
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
     def close(self) -> None:
         """Let go of the directory."""
         if self._lock is not None:

@@ -33,8 +33,7 @@ def test_an_append_says_where_its_payload_lies(tmp_path: Path) -> None:
 
     async def use(writer: SpoolWriter) -> None:
         places.extend(await asyncio.gather(*(writer.append(payload) for payload in payloads[:20])))
-        for payload in payloads[20:]:
-            places.append(await writer.append(payload))
+        places.extend([await writer.append(payload) for payload in payloads[20:]])
 
     with_writer(tmp_path, use, segment_bytes=500)
     assert len({place.segment for place in places}) == len(list_segments(tmp_path)) > 2

@@ -6,6 +6,7 @@ import click
 
 from novamesh import __version__
 from novamesh.cli.keys import keys
+from novamesh.cli.quarantine import quarantine
 from novamesh.cli.serve import serve
 from novamesh.errors import NovameshError
 
@@ -18,6 +19,7 @@ def cli() -> None:
 
 cli.add_command(serve)
 cli.add_command(keys)
+cli.add_command(quarantine)
 
 
 def main() -> None:

@@ -83,12 +83,12 @@ async def ask(path: Path, request: Request) -> AsyncIterator[Answer]:
 
 async def ask_extent(path: Path, space: str) -> ExtentAnswer:
     """How many events a space has. Raises :class:`StoreUnavailable`."""
-    return await _told(path, ExtentRequest(space), ExtentAnswer)
+    return await told(path, ExtentRequest(space), ExtentAnswer)
 
 
 async def ask_types(path: Path, space: str) -> TypesAnswer:
     """The types of a space's property paths. Raises :class:`StoreUnavailable`."""
-    return await _told(path, TypesRequest(space), TypesAnswer)
+    return await told(path, TypesRequest(space), TypesAnswer)
 
 
 async def ask_status(path: Path) -> StoreStatus:
@@ -111,13 +111,14 @@ async def ask_statuses(path: Path, records: list[Awaited]) -> list[BatchStatus]:
 async def _told_within(limit_s: float, path: Path, request: Request, kind: type[Told]) -> Told:
     try:
         async with asyncio.timeout(limit_s):
-            return await _told(path, request, kind)
+            return await told(path, request, kind)
     except TimeoutError:
         raise StoreUnavailable(f"The store has not answered for {limit_s:g} s.") from None
 
 
-async def _told(path: Path, request: Request, kind: type[Told]) -> Told:
-    """The one document that answers a request which is no query."""
+async def told(path: Path, request: Request, kind: type[Told]) -> Told:
+    """The one document that answers a request which is no query. Raises :class:`StoreUnavailable` and what the store
+    reports."""
     async with ask(path, request) as answer:
         async for body in answer.data():
             return msgspec.json.decode(body, type=kind)

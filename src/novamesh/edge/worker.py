@@ -114,5 +114,7 @@ def _loader_problems(store: StoreStatus) -> list[Problem]:
     if store.lag_s > LAG_LIMIT_S:
         found.append(Problem("loader", f"the loader is {store.lag_s:.0f} s behind"))
     if store.damaged:
-        found.append(Problem("spool", f"{store.damaged} damaged segments are in spool/quarantine"))
+        found.append(
+            Problem("spool", f"{store.damaged} damaged segments are in spool/quarantine: see novamesh quarantine list")
+        )
     return found

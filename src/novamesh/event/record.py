@@ -38,6 +38,10 @@ class RecordError(NovameshError):
     """The payload is not a record this version can read."""
 
 
+class OtherVersion(RecordError):
+    """The record was written by a version whose records this one does not read."""
+
+
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """A record's header. What is read is checked: the store builds names and ids of it."""
 
@@ -103,8 +107,8 @@ def _check_version(header: bytes) -> None:
             raise _other_version(version)
 
 
-def _other_version(version: int) -> RecordError:
-    return RecordError(f"the record has version {version}, this node reads {VERSION}")
+def _other_version(version: int) -> OtherVersion:
+    return OtherVersion(f"the record has version {version}, this node reads {VERSION}")
 
 
 def new_batch(at_us: int) -> str:

@@ -14,6 +14,7 @@ from novamesh.spool.segment import TORN_SUFFIX, mark_path, sync_directory
 log = logging.getLogger(__name__)
 
 QUARANTINE = "quarantine"
+REPORT_SUFFIX = ".json"
 
 
 class SpoolDamage(NovameshError):
@@ -49,20 +50,39 @@ def cut_torn_tail(segment: Path, offset: int, cause: str) -> None:
     log.warning("torn tail cut", extra={"file": segment.name, "offset": offset, "bytes": len(tail), "cause": cause})
 
 
+class DamageReport(msgspec.Struct, frozen=True):
+    """What lies beside a segment that was set aside; ``found_at`` is in seconds since 1970."""
+
+    file: str
+    offset: int
+    cause: str
+    found_at: int
+    note: str = "Everything before the offset is stored. Nothing from the offset on is."
+
+
+def read_report(segment: Path) -> DamageReport:
+    """The report beside a set-aside segment; one that says so if it cannot be read."""
+    try:
+        return msgspec.json.decode(segment.with_suffix(REPORT_SUFFIX).read_bytes(), type=DamageReport)
+    except (OSError, msgspec.MsgspecError):
+        return DamageReport(segment.name, 0, "its report cannot be read", 0)
+
+
+def remove_set_aside(segment: Path) -> None:
+    """Delete a set-aside segment and its report, durably."""
+    segment.unlink(missing_ok=True)
+    segment.with_suffix(REPORT_SUFFIX).unlink(missing_ok=True)
+    sync_directory(segment.parent)
+
+
 def set_aside(damage: SpoolDamage) -> Path:
     """Move a damaged segment to ``quarantine/`` with a report beside it. Returns its new path."""
     segment = damage.segment
     directory = segment.parent / QUARANTINE
     directory.mkdir(exist_ok=True)
     target = directory / segment.name
-    report = {
-        "file": segment.name,
-        "offset": damage.offset,
-        "cause": damage.cause,
-        "found_at": int(time.time()),
-        "note": "Everything before the offset is stored. Nothing from the offset on is.",
-    }
-    target.with_suffix(".json").write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+    report = DamageReport(segment.name, damage.offset, damage.cause, int(time.time()))
+    target.with_suffix(REPORT_SUFFIX).write_bytes(msgspec.json.format(msgspec.json.encode(report)))
     segment.rename(target)
     mark_path(segment).unlink(missing_ok=True)
     sync_directory(directory)

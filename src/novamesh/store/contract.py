@@ -144,7 +144,101 @@ class WaitAnswer(msgspec.Struct, frozen=True):
     statuses: list[BatchStatus]
 
 
-Request = QueryRequest | StatusRequest | ExtentRequest | TypesRequest | ReceiptRequest | WaitRequest
+class Selection(msgspec.Struct, frozen=True):
+    """Which refused events of a space are meant: all, or those of a batch (``b_…``), with an id, or refused no later
+    than ``until`` (µs since 1970)."""
+
+    batch: str | None = None
+    id: str | None = None
+    until: int | None = None
+
+
+class SurveyRequest(msgspec.Struct, frozen=True, tag="survey"):
+    """What is in quarantine: events of one ``project`` or all, and segments?"""
+
+    project: str | None
+    selection: Selection
+
+
+class SetAsideSegment(msgspec.Struct, frozen=True):
+    """A segment in ``spool/quarantine/``: what is damaged at which offset, as found at ``found_at`` (s since 1970).
+
+    ``events`` are whole and not loaded yet; ``unreadable`` bytes are in no whole frame.
+    """
+
+    file: str
+    offset: int
+    cause: str
+    found_at: int
+    size: int
+    events: int
+    unreadable: int
+
+
+class Survey(msgspec.Struct, frozen=True):
+    """Refused events by space, where there are any, none of them refused later than ``until`` (µs since 1970); how many
+    have been dropped in all; and the segments."""
+
+    events: dict[str, int]
+    until: int
+    dropped: int
+    segments: list[SetAsideSegment]
+
+
+class ReplayRequest(msgspec.Struct, frozen=True, tag="replay"):
+    """Load refused events of a space again, some of them: while there are ``left``, ask again."""
+
+    space: str
+    selection: Selection
+
+
+class DropRequest(msgspec.Struct, frozen=True, tag="drop"):
+    """Delete refused events of a space."""
+
+    space: str
+    selection: Selection
+
+
+class ReplaySegmentRequest(msgspec.Struct, frozen=True, tag="replay_segment"):
+    """Load what is whole in a set-aside segment, some of it: while there is more ``left``, ask again.
+
+    ``foreign``: even if it belongs to another node.
+    """
+
+    file: str
+    foreign: bool
+
+
+class DropSegmentRequest(msgspec.Struct, frozen=True, tag="drop_segment"):
+    """Delete a set-aside segment."""
+
+    file: str
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of events; ``note`` says what else there is to know."""
+
+    stored: int = 0
+    duplicates: int = 0
+    refused: int = 0
+    dropped: int = 0
+    left: bool = False
+    note: str | None = None
+
+
+Request = (
+    QueryRequest
+    | StatusRequest
+    | ExtentRequest
+    | TypesRequest
+    | ReceiptRequest
+    | WaitRequest
+    | SurveyRequest
+    | ReplayRequest
+    | DropRequest
+    | ReplaySegmentRequest
+    | DropSegmentRequest
+)
 
 
 class OtherSqlNeeded(Exception):

@@ -7,7 +7,8 @@ their own and see whole transactions only.
 import logging
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import duckdb
@@ -88,6 +89,11 @@ class Database:
         """A cursor for one query, to be used by one thread."""
         return self._connection.cursor()
 
+    @property
+    def writer(self) -> duckdb.DuckDBPyConnection:
+        """The one cursor that writes, for the loader's thread alone."""
+        return self._writer
+
     def close(self) -> None:
         """Checkpoint and close."""
         self._writer.close()
@@ -137,6 +143,13 @@ class Database:
         """Make the files themselves durable: the database syncs only what is in them."""
         sync_directory(self._directory)
 
+    def drop_unloaded(self, events: dict[str, int], segment: str, position: Position) -> None:
+        """Count events of a segment, by space, as dropped, and the segment as loaded up to ``position``."""
+        with self.transaction():
+            for space, dropped in events.items():
+                self.count(space, Loaded(0, 0, 0), dropped)
+            self._move({segment: position})
+
     def totals(self) -> Loaded:
         """Events loaded since the database was made."""
         with self._connection.cursor() as cursor:
@@ -165,7 +178,7 @@ class Database:
             return self._transaction(units, [], positions)
         except POISON as error:
             log.warning("a load was refused, looking for the event at fault", extra={"cause": str(error)})
-        faults = self._find_faults(units)
+        faults = self.find_faults(units)
         bad = {id(fault.unit.record): set[int]() for fault in faults}
         for fault in faults:
             bad[id(fault.unit.record)].update(range(fault.unit.first, fault.unit.last + 1))
@@ -187,10 +200,23 @@ class Database:
         """Forget the ids whose window is over."""
         self._seen.prune([schema_for(space) for space in list(self._spaces)], now)
 
-    def _transaction(self, units: list[Unit], faults: list[Fault], positions: dict[str, Position]) -> Loaded:
-        total = Loaded(0, 0, 0)
+    @contextmanager
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The writer, in a transaction that is committed at the end of the block, or rolled back. For the writer's
+        thread."""
         self._writer.begin()
         try:
+            yield self._writer
+            self._writer.commit()
+        except BaseException:
+            self._roll_back()
+            raise
+        for budget in list(self._budgets.values()):
+            budget.commit()
+
+    def _transaction(self, units: list[Unit], faults: list[Fault], positions: dict[str, Position]) -> Loaded:
+        total = Loaded(0, 0, 0)
+        with self.transaction():
             for space in sorted({unit.record.space for unit in units + [fault.unit for fault in faults]}):
                 loaded = self._load_space(
                     space,
@@ -198,17 +224,15 @@ class Database:
                     [fault for fault in faults if fault.unit.record.space == space],
                 )
                 total = Loaded(*(a + b for a, b in zip(total, loaded, strict=True)))
+            self._move(positions)
+        return total
+
+    def _move(self, positions: dict[str, Position]) -> None:
+        if positions:
             self._writer.executemany(
                 "INSERT OR REPLACE INTO novamesh.positions VALUES (?, ?, ?)",
                 [(name, *position) for name, position in positions.items()],
             )
-            self._writer.commit()
-        except BaseException:
-            self._roll_back()
-            raise
-        for budget in list(self._budgets.values()):
-            budget.commit()
-        return total
 
     def _roll_back(self) -> None:
         for budget in list(self._budgets.values()):
@@ -229,21 +253,27 @@ class Database:
             repeats = [unit for unit in sent if id(unit) not in left]
             units = [unit for unit in units if id(unit) in left]
             faults = [fault for fault in faults if id(fault.unit) in left]
-        stored = self._insert(space, schema, units) if units else 0
+        stored = self.insert(space, schema, units) if units else 0
         quarantined = sum(fault.unit.size for fault in faults)
-        self._quarantine(schema, faults)
+        self.quarantine(schema, faults)
         receipts.note(self._writer, schema, units, faults, staged=bool(units))
         receipts.note_repeats(self._writer, schema, repeats)
         loaded = Loaded(stored, sum(unit.size for unit in sent) - stored - quarantined, quarantined)
-        self._writer.execute(
-            "INSERT INTO novamesh.counters VALUES (?, ?, ?, ?) ON CONFLICT (space) DO UPDATE SET"
-            " stored = stored + excluded.stored, duplicates = duplicates + excluded.duplicates,"
-            " quarantined = quarantined + excluded.quarantined",
-            [space, *loaded],
-        )
+        self.count(space, loaded)
         return loaded
 
-    def _insert(self, space: str, schema: str, units: list[Unit]) -> int:
+    def count(self, space: str, loaded: Loaded, dropped: int = 0) -> None:
+        """Add to the counters of a space. For the writer, in a transaction."""
+        self._writer.execute(
+            "INSERT INTO novamesh.counters (space, stored, duplicates, quarantined, dropped) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (space) DO UPDATE SET"
+            " stored = stored + excluded.stored, duplicates = duplicates + excluded.duplicates,"
+            " quarantined = quarantined + excluded.quarantined, dropped = dropped + excluded.dropped",
+            [space, *loaded, dropped],
+        )
+
+    def insert(self, space: str, schema: str, units: list[Unit]) -> int:
+        """Stage the events and store those that are new. Returns their number. For the writer, in a transaction."""
         self._stage(units)
         self._seen.drop_events(schema)
         budget = self._budgets[space]
@@ -288,8 +318,9 @@ class Database:
             ],
         )
 
-    def _quarantine(self, schema: str, faults: list[Fault]) -> None:
-        now = datetime.now(UTC).replace(tzinfo=None)
+    def quarantine(self, schema: str, faults: list[Fault], now: datetime | None = None) -> None:
+        """Keep what was refused, as refused ``now``. For the writer, in a transaction."""
+        now = now or datetime.now(UTC).replace(tzinfo=None)
         rows = []
         for unit, reason in faults:
             record, first = unit.record, unit.first
@@ -298,26 +329,26 @@ class Database:
         if rows:
             self._writer.executemany(f'INSERT INTO "{schema}".quarantine VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)', rows)
 
-    def _find_faults(self, units: list[Unit]) -> list[Fault]:
+    def find_faults(self, units: list[Unit]) -> list[Fault]:
         """The units the database refuses, each as small as can be told apart."""
         reason = self._try(units)
         if reason is None:
             return []
         if len(units) > 1:
             middle = len(units) // 2
-            return self._find_faults(units[:middle]) + self._find_faults(units[middle:])
+            return self.find_faults(units[:middle]) + self.find_faults(units[middle:])
         unit = units[0]
         if unit.size == 1 or not is_array(unit):
             return [Fault(unit, reason)]
         middle = (unit.first + unit.last) // 2
-        return self._find_faults([unit._replace(last=middle)]) + self._find_faults([unit._replace(first=middle + 1)])
+        return self.find_faults([unit._replace(last=middle)]) + self.find_faults([unit._replace(first=middle + 1)])
 
     def _try(self, units: list[Unit]) -> str | None:
         """Why the database refuses these units, or None; nothing is stored."""
         self._writer.begin()
         try:
             for space in {unit.record.space for unit in units}:
-                self._insert(space, schema_for(space), [u for u in units if u.record.space == space])
+                self.insert(space, schema_for(space), [u for u in units if u.record.space == space])
         except POISON as error:
             return str(error).splitlines()[0]
         finally:

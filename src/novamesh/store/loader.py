@@ -19,6 +19,7 @@ from novamesh.spool.reader import Position, SegmentReader
 from novamesh.spool.repair import QUARANTINE, SpoolDamage, set_aside
 from novamesh.spool.segment import list_segments, remove
 from novamesh.store.duckdb import Database
+from novamesh.store.jobs import Jobs
 from novamesh.store.units import Loaded, Unit
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class Loader:
         self._unreadable: dict[Path, str] = {}
         self.error: str | None = None
         self.loaded = database.totals()
+        self.jobs = Jobs()  # for other threads, done between two rounds
 
     def run(self, stopping: threading.Event) -> None:
         """Load until ``stopping`` is set, then until nothing is left.
@@ -77,6 +79,7 @@ class Loader:
         while True:
             last = stopping.is_set()
             try:
+                self.jobs.run()
                 loaded = self.step()
                 self.error = next(iter(self._unreadable.values()), None)
                 self._failures = max(0, self._failures - 1)
@@ -138,6 +141,16 @@ class Loader:
     def position(self, segment: str) -> Position:
         """How far a segment is loaded. May be called from another thread."""
         return self._positions.get(segment, Position())
+
+    def note(self, loaded: Loaded, positions: dict[str, Position]) -> None:
+        """Something else than a round was committed. For jobs."""
+        self._positions.update(positions)
+        self._add(loaded)
+
+    def forget(self, segment: str) -> None:
+        """A segment is deleted that was set aside. For jobs. Raises ``duckdb.Error``."""
+        self._positions.pop(segment, None)
+        self._database.forget_positions([segment])
 
     def damaged(self) -> int:
         """Segments in quarantine."""

@@ -14,6 +14,8 @@ MIGRATIONS = (
     """,
     # NULL: of paths that are older than this migration it is not known.
     "ALTER TABLE novamesh.paths ADD COLUMN types VARCHAR",
+    # What an operator has taken out of quarantine for good.
+    "ALTER TABLE novamesh.counters ADD COLUMN dropped BIGINT DEFAULT 0",
 )
 
 # What each space (a project's live or test events) has in a schema of its own.

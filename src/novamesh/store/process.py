@@ -23,6 +23,7 @@ from novamesh.store.contract import EXIT_REFUSED, SOCKET_NAME, ReceiptRequest, S
 from novamesh.store.duckdb import Database
 from novamesh.store.loader import Loader
 from novamesh.store.memory import bound
+from novamesh.store.operations import Operations
 from novamesh.store.queries import Limits, QueryServer
 from novamesh.store.whereabouts import Whereabouts
 
@@ -47,6 +48,7 @@ class StoreProcess:
                 StatusRequest: self._status,
                 ReceiptRequest: whereabouts.receipt,
                 WaitRequest: whereabouts.awaited,
+                **Operations(self._database, self._loader, directory.spool, directory.node_id()).answers(),
             },
             Limits(
                 time_s=config.query_time_limit_ms / 1000,
@@ -67,6 +69,7 @@ class StoreProcess:
         try:
             self._loader.run(self._stopping)
         finally:
+            self._loader.jobs.close()
             self._queries.close()
         self._loader.close()
         self._database.close()

@@ -203,6 +203,9 @@ class QueryServer:
             # The statement is ours, so the fault is in the database.
             log.exception("a request to the store failed")
             raise StoreUnavailable("The store of this node has a fault and is looked after; try again later.") from None
+        except OSError as error:
+            log.error("the spool cannot be read or changed", extra={"cause": str(error)})
+            raise StoreUnavailable("The disk of this node refused to read or change its spool; see the log.") from None
 
     def _types(self, request: TypesRequest) -> TypesAnswer:
         return TypesAnswer(*self._database.path_types(request.space))

@@ -56,6 +56,42 @@ def note_repeats(writer: duckdb.DuckDBPyConnection, schema: str, repeats: Sequen
     )
 
 
+def note_replayed(writer: duckdb.DuckDBPyConnection, schema: str, units: Sequence[Unit]) -> None:
+    """These units have left quarantine; those of their events that are staged were stored, the others there before."""
+    taken: Counter[tuple[str, int]] = Counter()
+    for unit in units:
+        if unit.record.named:
+            taken[unit.record.batch, unit.record.at] += unit.size
+    if not taken:
+        return
+    writer.execute(
+        f"""
+        UPDATE "{schema}".batches SET stored = batches.stored + moved.stored, quarantined = quarantined - taken,
+               duplicates = duplicates + taken - moved.stored
+        FROM (
+            SELECT batch, units.received_at, taken, count(staged.id) AS stored
+            FROM (SELECT unnest(?::VARCHAR[]) AS batch, make_timestamp(unnest(?::BIGINT[])) AS received_at,
+                         unnest(?::BIGINT[]) AS taken) AS units
+            LEFT JOIN staged ON staged.batch_id = 'b_' || batch AND staged.received_at = units.received_at
+            GROUP BY ALL) AS moved
+        WHERE batches.batch = (moved.batch || '0000')::UUID AND batches.received_at = moved.received_at
+        """,
+        [[batch for batch, _ in taken], [at for _, at in taken], [*taken.values()]],
+    )
+
+
+def note_dropped(writer: duckdb.DuckDBPyConnection, schema: str, table: str, where: str, parameters: list[Any]) -> None:
+    """These rows of quarantine are about to be dropped."""
+    writer.execute(
+        f"""
+        UPDATE "{schema}".batches SET quarantined = quarantined - gone.events, dropped = dropped + gone.events
+        FROM (SELECT batch_id, received_at, sum(events)::BIGINT AS events FROM {table} WHERE {where} GROUP BY ALL) gone
+        WHERE batches.batch = (substr(gone.batch_id, 3) || '0000')::UUID AND batches.received_at = gone.received_at
+        """,
+        parameters,
+    )
+
+
 def read(cursor: duckdb.DuckDBPyConnection, schema: str, batch: str) -> Receipt | None:
     """The receipt of a batch that has left the spool. Raises ``duckdb.Error``."""
     row = cursor.execute(
