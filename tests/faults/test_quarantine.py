@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from novamesh.datadir import DataDirectory
-from novamesh.event.record import Record, encode, new_batch
+from novamesh.event.record import Record, batch_for_key, encode, new_batch
 from novamesh.spool.frame import KIND_END, SegmentHeader, encode_frame, encode_segment_header
 from novamesh.spool.segment import list_segments
 from tests.support import RunningNode, clean_environment, run_cli, wait_for
@@ -34,13 +34,25 @@ def bad(user: str) -> Event:
     return {"event": "bad", "user_id": user, "timestamp": RUBBISH}
 
 
-def inject(node: RunningNode, *batches: list[Event], space: str = "default", spoil: bytes = b"") -> list[str]:
+def inject(
+    node: RunningNode, *batches: list[Event], space: str = "default", spoil: bytes = b"", key: str | None = None
+) -> list[str]:
     """Put records into the spool as an edge worker with a fault would; gives their batch ids.
 
-    The record that holds ``spoil`` does not match its checksum.
+    With a ``key`` they are requests with this Idempotency-Key. The record that holds ``spoil`` does not match its checksum.
     """
     at = time.time_ns() // 1000
-    records = [Record(space=space, batch=new_batch(at), at=at, n=len(events), named=True) for events in batches]
+    records = [
+        Record(
+            space=space,
+            batch=batch_for_key(space, key) if key else new_batch(at),
+            at=at,
+            n=len(events),
+            named=True,
+            key=key,
+        )
+        for events in batches
+    ]
     parts = [encode_segment_header(SegmentHeader(at, DataDirectory(node.data_dir).node_id()))]
     for n, (record, events) in enumerate(zip(records, batches, strict=True), 1):
         parts += encode_frame(n, encode(record, json.dumps(events, separators=(",", ":")).encode()))
@@ -308,6 +320,23 @@ def test_whole_events_that_are_dropped_with_a_segment_are_counted(make_node: Mak
 
 
 # ---- waiting while the store dies
+
+
+def test_who_waits_for_what_is_refused_is_told(make_node: MakeNode) -> None:
+    """A repeat of a request whose events are in quarantine: they are not stored, and the answer does not say so."""
+    node = make_node(workers=1)
+    (batch_id,) = inject(node, [{"event": "good"}, bad("a")], key="k")
+    wait_for_refused(node, 1)
+    body = {"events": [{"event": "good"}, {"event": "bad"}]}
+    for _ in range(2):
+        answer = node.post("/v1/batch?wait=stored", body, {"Idempotency-Key": "k"}).json()
+        assert answer == {"accepted": True, "events": 2, "batch_id": batch_id, "status": "quarantined"}
+    wait_for_refused(node, 1)
+    assert receipt(node, batch_id)["status"] == "quarantined"
+    restart(node, lambda: mend(node))
+    replayed(node)
+    answer = node.post("/v1/batch?wait=stored", body, {"Idempotency-Key": "k"}).json()
+    assert (answer["status"], node.count()) == ("stored", 2)
 
 
 @contextmanager

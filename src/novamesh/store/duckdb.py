@@ -256,7 +256,7 @@ class Database:
         stored = self.insert(space, schema, units) if units else 0
         quarantined = sum(fault.unit.size for fault in faults)
         self.quarantine(schema, faults)
-        receipts.note(self._writer, schema, units, faults, staged=bool(units))
+        receipts.note(self._writer, schema, units, faults, stored)
         receipts.note_repeats(self._writer, schema, repeats)
         loaded = Loaded(stored, sum(unit.size for unit in sent) - stored - quarantined, quarantined)
         self.count(space, loaded)

@@ -12,20 +12,37 @@ from novamesh.store.units import Fault, Unit
 
 
 def note(
-    writer: duckdb.DuckDBPyConnection, schema: str, taken: Sequence[Unit], faults: Sequence[Fault], staged: bool
+    writer: duckdb.DuckDBPyConnection, schema: str, taken: Sequence[Unit], faults: Sequence[Fault], stored: int
 ) -> None:
-    """Write the rows of the batches whose units and faults a load takes in; ``staged``: whether any event is staged.
+    """Write the rows of the batches whose units and faults a load takes in, ``stored`` events of them."""
+    if not any(unit.record.named for unit in taken) and not faults:
+        return
+    if not faults and stored == sum(unit.size for unit in taken):
+        _note_all_stored(writer, schema)
+    else:
+        _note_each(writer, schema, taken, faults)
 
-    What is neither stored nor at fault was there before: ``staged`` holds what is left of a batch without it.
-    """
+
+def _note_all_stored(writer: duckdb.DuckDBPyConnection, schema: str) -> None:
+    """What is staged says it all: a third of the time for batches of one event, which may be tens of thousands."""
+    writer.execute(
+        f"""
+        INSERT INTO "{schema}".batches
+        SELECT (substr(batch_id, 3) || '0000')::UUID, count(*), min(received_at), count(*), 0, 0, 0
+        FROM staged WHERE batch_id IS NOT NULL GROUP BY batch_id
+        """
+    )
+
+
+def _note_each(writer: duckdb.DuckDBPyConnection, schema: str, taken: Sequence[Unit], faults: Sequence[Fault]) -> None:
+    """What is neither stored nor at fault was there before: ``staged`` holds what is left of a batch without it."""
     refused: Counter[int] = Counter()
     for fault in faults:
         refused[id(fault.unit.record)] += fault.unit.size
     units = [*taken, *(fault.unit for fault in faults)]
     records = {id(unit.record): unit.record for unit in units if unit.record.named}
-    if not records:
-        return
-    stored = "SELECT batch_id, count(*) AS stored FROM staged GROUP BY batch_id" if staged else "SELECT '', 0"
+    # Nothing is staged of a space that has nothing but faults, and what is left of another's does not count for it.
+    stored = "SELECT batch_id, count(*) AS stored FROM staged GROUP BY batch_id" if taken else "SELECT '', 0"
     writer.execute(
         f"""
         INSERT INTO "{schema}".batches
