@@ -1,5 +1,6 @@
 """Quarantine: what was refused is loaded again once or dropped, and every event is counted at each step."""
 
+import fcntl
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -384,6 +385,24 @@ def test_what_is_dropped_is_counted(store: Store) -> None:
     assert (store.loader.damaged(), store.positions(), list((store.spool / QUARANTINE).iterdir())) == (0, 0, [])
     with pytest.raises(InvalidParameter, match="no segment"):
         aside(store).drop(name)
+
+
+def test_a_segment_that_is_still_written_is_not_deleted(store: Store) -> None:
+    """What its writer acknowledges from now on would be lost with it."""
+    name = damaged(store, "spoiled", "a", spoiled=("spoiled",))
+    path = store.spool / QUARANTINE / name
+    with path.open("ab") as segment:
+        fcntl.flock(segment, fcntl.LOCK_EX)
+        outcome = replay_segment(store, name)
+        assert (outcome.stored, store.names()) == (1, ["a"])
+        assert "still writing" in (outcome.note or "")
+        with pytest.raises(InvalidParameter, match="still writing"):
+            aside(store).drop(name)
+        segment.write(b"".join(encode_frame(9, store.record(named("b")))))
+        segment.flush()
+        assert replay_segment(store, name).stored == 1
+    assert aside(store).drop(name) == Outcome()
+    assert store.names() == ["a", "b"]
 
 
 def test_a_drop_that_dies_counts_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

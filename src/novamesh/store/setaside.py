@@ -11,7 +11,7 @@ from novamesh.spool.frame import SEGMENT_HEADER_SIZE, FrameError, decode_segment
 from novamesh.spool.reader import Position
 from novamesh.spool.repair import QUARANTINE, read_report, remove_set_aside
 from novamesh.spool.salvage import salvage
-from novamesh.spool.segment import list_segments
+from novamesh.spool.segment import has_writer, list_segments
 from novamesh.store.contract import Outcome, SetAsideSegment
 from novamesh.store.duckdb import Database
 from novamesh.store.loader import LOAD_BYTES, Loader
@@ -83,14 +83,21 @@ class SetAside:
             return Outcome(loaded.stored, loaded.duplicates, loaded.quarantined, left=True)
         if whole.refused is not None:
             return Outcome(note=whole.refused)
+        if has_writer(path):
+            return Outcome(note="an edge worker is still writing to it; load the rest when that has moved on")
         if unreadable := self._unreadable(path):
             return Outcome(note=f"{unreadable} bytes cannot be read; what could is stored, so it may be dropped")
         self._delete(path)
         return Outcome(note="all of it is stored")
 
     def drop(self, name: str) -> Outcome:
-        """Delete a segment; what is whole in it and not loaded is counted as dropped. For the writer's thread."""
+        """Delete a segment; what is whole in it and not loaded is counted as dropped.
+
+        For the writer's thread. Raises :class:`InvalidParameter` if there is no such segment, or it has a writer.
+        """
         path = self._path(name)
+        if has_writer(path):
+            raise InvalidParameter(f"An edge worker is still writing to {name}; drop it when that has moved on.")
         events: Counter[str] = Counter()
         whole = self._whole(path, self._loader.position(name), _ALL)
         if not self._is_foreign(path):  # what another node accepted is not this one's to account for
