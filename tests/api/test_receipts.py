@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -66,7 +66,8 @@ def stopped_store(node: RunningNode) -> Iterator[int]:
     try:
         yield store
     finally:
-        os.kill(store, signal.SIGCONT)
+        with suppress(ProcessLookupError):  # killed meanwhile
+            os.kill(store, signal.SIGCONT)
 
 
 # ---- receipts

@@ -106,7 +106,7 @@ class Database:
         with self._spaces_lock, self._connection.cursor() as cursor:
             if space in self._spaces:  # another thread was first, and may be using what it made
                 return
-            cursor.execute(SPACE.format(schema=schema_for(space), project=project_of(space)))
+            cursor.execute(SPACE.format(schema=schema_for(space)))
             rows = cursor.execute("SELECT path, types FROM novamesh.paths WHERE space = ?", [space]).fetchall()
             known = {path: frozenset(types.split(",")) - {""} if types is not None else None for path, types in rows}
             plain = cursor.execute(f'FROM "{schema_for(space)}".events_plain SELECT 1 LIMIT 1').fetchone()

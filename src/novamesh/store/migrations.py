@@ -40,7 +40,7 @@ SPACE = """
         quarantined_at TIMESTAMP, id UUID, project VARCHAR);
     ALTER TABLE "{schema}".quarantine ADD COLUMN IF NOT EXISTS id UUID;
     ALTER TABLE "{schema}".quarantine ADD COLUMN IF NOT EXISTS project VARCHAR;
-    UPDATE "{schema}".quarantine SET project = '{project}', id = (
+    UPDATE "{schema}".quarantine SET project = substr('{schema}', 3), id = (
         coalesce(substr(batch_id, 3), replace(uuidv7()::VARCHAR, '-', '')[:28]) || lpad(to_hex(event_index), 4, '0')
     )::UUID WHERE id IS NULL;
     CREATE TABLE IF NOT EXISTS "{schema}".batches (
