@@ -30,7 +30,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
     """A node of two workers to which something of everything was sent."""
     with running_node(tmp_path_factory.mktemp("ledger") / "data", workers=2) as node:
         send_everything(node)
-        wait_for(lambda: settled(node), what="a store that has all")
+        # Each worker asks the store for itself: as many looks as it takes to have met both.
+        wait_for(lambda: all(settled(node) for _ in range(20)), what="a store that has all")
         yield node
 
 
