@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Sourced by the other scripts: goes to the repository's root and offers `need runtime` and `need dev`,
-# which see to it that .venv holds exactly what requirements/<set>.lock says. All a machine must have is
+# Sourced by the other scripts: goes to the repository's root and offers `need runtime`, `need dev` and `need fuzz`,
+# which see to it that .venv holds exactly what requirements/<set>.lock says; fuzz comes on top of dev. All a machine must have is
 # python3 (3.11 or newer, or another one named by $PYTHON); uv is used where it is on PATH.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -17,8 +17,8 @@ _inputs() {
 
 _has() { [[ -x .venv/bin/python && -f $STAMP ]] && _inputs "$1" | cmp -s - "$STAMP"; }
 
-# The development set contains the runtime set.
-_satisfied() { _has dev || { [[ $1 == runtime ]] && _has runtime; }; }
+# The development set contains the runtime set, and the fuzz set stands on the development set.
+_satisfied() { _has fuzz || { [[ $1 != fuzz ]] && _has dev; } || { [[ $1 == runtime ]] && _has runtime; }; }
 
 _python() {
     local python=${PYTHON:-python3}
@@ -37,7 +37,7 @@ PYTHON
 
 _install() {
     local set=$1 python=$2
-    if _has runtime; then
+    if _has runtime || _has dev; then
         _say "adding the $set packages to .venv…"
         rm "$STAMP" # and novamesh itself stays untouched: a node may be running from here
         _pip -r "requirements/$set.lock"

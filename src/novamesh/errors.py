@@ -31,11 +31,13 @@
         └── InternalError           500
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import msgspec
 
 from novamesh.redact import redact
+
+MAX_MESSAGE_CHARACTERS: Final = 1000
 
 
 class NovameshError(Exception):
@@ -90,11 +92,17 @@ class RequestError(NovameshError):
             self.retry_after = retry_after
 
     def body(self) -> bytes:
-        """The error as JSON: ``error``, ``message`` and, where there are any, ``details``."""
-        document: dict[str, Any] = {"error": self.code, "message": self.message}
+        """The error as JSON: ``error``, ``message`` on one line and, where there are any, ``details``."""
+        document: dict[str, Any] = {"error": self.code, "message": _one_line(self.message)}
         if self.details:
             document["details"] = self.details
         return redact(msgspec.json.encode(document).decode()).encode()
+
+
+def _one_line(message: str) -> str:
+    """A message may quote what a client sent: line breaks, terminal codes, half characters and a megabyte of text."""
+    short = message if len(message) <= MAX_MESSAGE_CHARACTERS else f"{message[:MAX_MESSAGE_CHARACTERS]}…"
+    return short if short.isprintable() else "".join(part if part.isprintable() else "?" for part in short)
 
 
 class Unauthorized(RequestError):

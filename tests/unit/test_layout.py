@@ -178,6 +178,7 @@ def test_every_dependency_is_explained_and_locked() -> None:
     groups = {
         "runtime": project["project"]["dependencies"],
         "dev": project["project"]["dependencies"] + project["dependency-groups"]["dev"],
+        "fuzz": project["dependency-groups"]["fuzz"],
     }
     for group, requirements in groups.items():
         locked = (ROOT / "requirements" / f"{group}.lock").read_text("utf-8")

@@ -35,6 +35,7 @@ from novamesh.event.model import (
 
 BATCH_FIELDS = ("events", "context")
 
+_NUL = b"\\u0000"
 _name_of = attrgetter("event")
 _id_of = attrgetter("id")
 _time_of = attrgetter("timestamp")
@@ -61,7 +62,7 @@ def accept_event(body: bytes) -> Accepted:
         event = EVENT.decode(body)
     except (msgspec.DecodeError, RecursionError):  # includes ValidationError
         return _accept_event_exactly(body)
-    if not _settle([event]):
+    if not _settle([event], body):
         return _accept_event_exactly(body)
     return _accepted([event])
 
@@ -77,7 +78,7 @@ def accept_batch(body: bytes, *, partial: bool = False) -> Accepted:
     except (msgspec.DecodeError, RecursionError):  # includes ValidationError
         return _accept_batch_exactly(body, partial)
     shared = batch.context
-    if not _settle(batch.events) or (shared and _is_too_large(shared)):
+    if not _settle(batch.events, body) or (shared and _is_too_large(shared)):
         return _accept_batch_exactly(body, partial)
     _share(shared, batch.events)
     return _accepted(batch.events)
@@ -87,14 +88,16 @@ def _accepted(events: list[Event], rejected: tuple[Detail, ...] = ()) -> Accepte
     return Accepted(ENCODER.encode(events), len(events), rejected)
 
 
-def _settle(events: list[Event]) -> bool:
-    """Put times into UTC; False if an event breaks a rule that the decoder does not know."""
+def _settle(events: list[Event], body: bytes) -> bool:
+    """Put times into UTC; False if an event breaks a rule that the decoder does not know, or may."""
     if not all(map(str.strip, set(map(_name_of, events)))):  # few distinct names in a batch
         return False
     if not all(map(str.strip, filter(None, map(_id_of, events)))):
         return False
     if timestamp.all_canonical(filter(None, map(_time_of, events))):
         return True
+    if _NUL in body:  # the decoder takes a time without a zone that ends there, whatever follows
+        return False
     try:
         for event in events:
             if event.timestamp is not None:
