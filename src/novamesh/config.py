@@ -61,6 +61,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     idle_timeout_ms: Annotated[Positive, _help("A connection on which nothing happens is closed after this.")] = 75_000
     header_timeout_ms: Annotated[Positive, _help("Time for a request's headers to arrive.")] = 10_000
     body_timeout_ms: Annotated[Positive, _help("Time for a request's body to arrive.")] = 30_000
+    stored_timeout_ms: Annotated[Positive, _help("Time a request with wait=stored waits for the store.")] = 5_000
     stop_timeout_s: Annotated[
         Positive, _help("Time for requests in flight, then for the spool to drain, on a stop.")
     ] = 30

@@ -99,7 +99,7 @@ def test_on_the_command_line(node: RunningNode) -> None:
 def test_without_a_running_node(tmp_path: Path) -> None:
     done = run_cli("erase", "--user", "u1", f"--data-dir={tmp_path}")
     assert done.returncode == 1
-    assert "no node answers" in done.stderr
+    assert "there is no node's data in" in done.stderr
 
 
 def days_ago(days: float) -> str:

@@ -222,9 +222,16 @@ def test_numbers_that_cannot_be_kept(client: httpx.Client, number: str) -> None:
 
 @pytest.mark.parametrize(
     ("query", "words"),
-    [("partial=true", "knows none"), ("q=1", "knows none"), ("%ff", "percent-encode"), ("a=1&a=1", "knows none")],
+    [
+        ("partial=true", "knows `wait`"),
+        ("q=1", "knows `wait`"),
+        ("%ff", "percent-encode"),
+        ("a=1&a=1", "knows `wait`"),
+        ("wiat=stored", "did you mean `wait`?"),
+        ("wait=stored&wait=stored", "given twice"),
+    ],
 )
-def test_it_has_no_parameters(client: httpx.Client, query: str, words: str) -> None:
+def test_it_has_no_other_parameters(client: httpx.Client, query: str, words: str) -> None:
     body = expect_error(client.post(f"/v1/ingest?{query}", json={"event": "e"}), 400, "invalid_parameter")
     assert words in body["message"]
 

@@ -30,8 +30,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
     """A node of two workers to which something of everything was sent."""
     with running_node(tmp_path_factory.mktemp("ledger") / "data", workers=2) as node:
         send_everything(node)
-        # Each worker asks the store for itself, and a new connection reaches either.
-        wait_for(lambda: all(settled(node) for _ in range(16)), what="a store that has all")
+        # Each worker asks the store for itself: as many looks as it takes to have met both.
+        wait_for(lambda: all(settled(node) for _ in range(20)), what="a store that has all")
         yield node
 
 

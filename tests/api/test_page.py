@@ -54,6 +54,7 @@ def examples(page: str) -> dict[str, str]:
         "GET /v1/ready",
         "POST /v1/ingest API key required",
         "POST /v1/batch API key required",
+        "GET /v1/batches/{batch_id} API key required",
         "GET /v1/query API key required",
         "GET /v1/export API key required",
         '{"accepted": true, "queued": 1}',
@@ -81,6 +82,8 @@ def test_it_says(page: str, words: str) -> None:
         "limit",
         "cursor",
         "after",
+        "wait",
+        "batch_id",
     ],
 )
 def test_it_lists_the_parameter(page: str, name: str) -> None:
@@ -186,6 +189,14 @@ def test_batch_examples(run: Run, page: str, shared_node: RunningNode, title: st
     assert body["batch_id"].startswith("b_")
 
 
+def test_receipt_example(run: Run, page: str, shared_node: RunningNode) -> None:
+    _, sent = run(examples(page)["Send a batch"], shared_node.key)
+    shared_node.settle()
+    batch_id = sent["batch_id"]
+    status, body = run(f"BATCH_ID={batch_id}; {examples(page)['Ask for a receipt']}", shared_node.key)
+    assert (status, body["batch_id"], body["events"], body["status"]) == (200, batch_id, 2, "stored")
+
+
 def test_query_example(run: Run, page: str, shared_node: RunningNode) -> None:
     shared_node.settle()
     status, body = run(examples(page)["Count events by name"], shared_node.key)
@@ -216,6 +227,7 @@ def test_every_example_is_run_here(page: str) -> None:
         "Send one event",
         "Send a batch",
         "Send a batch, compressed",
+        "Ask for a receipt",
         "Count events by name",
         "Export events",
         "Erase a person",

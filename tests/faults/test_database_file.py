@@ -34,6 +34,9 @@ def flip(file: Path, place: int) -> bytes:
     return bytes(data)
 
 
+AT_START = "FROM novamesh.positions, novamesh.counters, novamesh.paths, novamesh.migrations"
+
+
 def check_degraded(node: RunningNode, reason: str) -> None:
     """Health says why, events are accepted, queries are told to come later, nothing is stored anew."""
 
@@ -120,8 +123,7 @@ def test_damage_that_a_query_finds_stops_the_loading(make_node: Callable[..., Ru
     with stopped(node):
         backup = file.with_name("backup")
         shutil.copy(file, backup)
-        at_start = "FROM novamesh.positions, novamesh.counters, novamesh.paths, novamesh.migrations"
-        damage(file, kept=at_start, lost="SELECT max(user_id) FROM p_default.events_shredded")
+        damage(file, kept=AT_START, lost="SELECT max(user_id) FROM p_default.events_shredded")
     answer = wait_for(lambda: settled(node.query("SELECT max(user_id) FROM events")), what="an answer")
     assert (answer.status_code, answer.json()["error"]) == (503, "store_unavailable"), answer.text
     check_degraded(node, "damaged")
@@ -133,15 +135,19 @@ def test_damage_that_a_query_finds_stops_the_loading(make_node: Callable[..., Ru
 
 def test_damage_that_a_load_finds(make_node: Callable[..., RunningNode]) -> None:
     """The database opens, and what only a load reads is damaged: the load is not lost."""
-    with stopped_node(make_node, "a") as (node, file):
+    with stopped_node(make_node) as (node, file):
+        pass
+    node.send([{"event": "many", "id": f"i{n}"} for n in range(5000)])
+    node.wait_for_count(5000)
+    with stopped(node):
         backup = file.with_name("backup")
         shutil.copy(file, backup)
-        damage(file, kept="SELECT 1", lost="FROM novamesh.counters")
+        damage(file, kept=AT_START, lost="SELECT max(key) FROM p_default.seen")
     send(node, "b")
     check_degraded(node, "damaged")
     assert node.log.count("the store has died") == 1, "it does not start for ever"
     backup.rename(file)
-    node.wait_for_count(2)
+    node.wait_for_count(5001)
 
 
 def settled(answer: httpx.Response) -> httpx.Response | None:

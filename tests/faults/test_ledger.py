@@ -16,6 +16,7 @@ import pytest
 from novamesh.spool.segment import list_segments
 from tests.faults.load import Senders, check_exactly_once
 from tests.support import RunningNode, run_cli, wait_for
+from tests.unit.store_files import make_older
 
 
 def verify(node: RunningNode) -> tuple[int, dict[str, Any]]:
@@ -194,11 +195,7 @@ def test_counts_that_a_power_cut_took_are_made_anew(frozen: RunningNode, loaded:
 def test_a_directory_of_a_version_that_had_no_ledger(frozen: RunningNode) -> None:
     """The spool has events that nobody has counted, the database counters without their sum."""
     shutil.rmtree(frozen.data_dir / "ledger")
-    with duckdb.connect(frozen.data_dir / "store" / "store.duckdb") as connection:
-        connection.execute("DELETE FROM novamesh.migrations WHERE version > 2")
-        for column in ("received", "recovered", "erased", "expired"):
-            connection.execute(f"ALTER TABLE novamesh.counters DROP COLUMN {column}")
-        connection.execute("ALTER TABLE novamesh.positions DROP COLUMN finished")
+    make_older(frozen.data_dir / "store" / "store.duckdb", 2)
     code, spaces = verify(frozen)
     assert (code, spaces["default"]["accepted"], spaces["default"]["waiting"]) == (0, 15, 5)
     restart(frozen)
@@ -217,7 +214,9 @@ def test_a_damaged_segment(frozen: RunningNode) -> None:
     data[data.find(b"waiting")] ^= 1
     segment.write_bytes(data)
     restart(frozen)
-    wait_for(lambda: "damaged segments" in httpx.get(frozen.url + "/v1/ready").text, what="a damaged segment")
+    wait_for(
+        lambda: "damaged or missing segments" in httpx.get(frozen.url + "/v1/ready").text, what="a damaged segment"
+    )
     wait_for(lambda: verify(frozen)[1]["default.test"]["damaged"] == 2, what="the recount")
     code, spaces = verify(frozen)
     assert (code, spaces["default"]["gaps"]["spool"], spaces["default.test"]["gaps"]["spool"]) == (1, 5, 0)

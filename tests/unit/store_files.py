@@ -6,6 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import duckdb
+
 from novamesh.config import Config
 from novamesh.event.record import Record, decode, encode
 from novamesh.spool.files import SYSTEM, Files
@@ -15,7 +17,7 @@ from novamesh.spool.writer import SpoolWriter
 from novamesh.store.contract import Recount
 from novamesh.store.duckdb import Database
 from novamesh.store.loader import Loader
-from novamesh.store.recount import Places, recount
+from novamesh.store.recount import Places, read_counters, recount
 from novamesh.store.units import Loaded
 from tests.unit.spool_files import NODE, SEGMENT_BYTES, with_writer, write
 
@@ -110,15 +112,33 @@ class Store:
         return {event: None if text is None else json.loads(text) for event, text in rows}
 
     def totals(self) -> Loaded:
-        """Stored, duplicates, quarantined: as the loader counts them and as the database does."""
-        assert self.loader.loaded == self.database.totals()
-        return self.loader.loaded
+        """Stored, duplicates, quarantined: as is shown, which is what the tables say."""
+        with self.database.cursor() as cursor:
+            assert self.database.counters == read_counters(cursor)
+        return self.database.totals()
 
     def segments(self) -> int:
         return len(list_segments(self.spool))
 
     def positions(self) -> int:
         return len(self.rows("FROM novamesh.positions"))
+
+
+def make_older(database: Path, version: int) -> None:
+    """Of a closed database: bring it back to an older schema, 2 or 4, as the release of that time left it."""
+    with duckdb.connect(database) as connection:
+        for (schema,) in connection.execute(
+            "SELECT schema_name FROM duckdb_tables() WHERE table_name = 'seen'"
+        ).fetchall():
+            for column in ("id", "project"):
+                connection.execute(f'ALTER TABLE "{schema}".quarantine DROP COLUMN {column}')
+            connection.execute(f'DROP TABLE "{schema}".batches')
+        if version < 4:
+            for column in ("received", "recovered", "erased", "expired", "dropped"):
+                connection.execute(f"ALTER TABLE novamesh.counters DROP COLUMN {column}")
+            connection.execute("ALTER TABLE novamesh.positions DROP COLUMN finished")
+            connection.execute("DROP TABLE novamesh.retention")
+        connection.execute("DELETE FROM novamesh.migrations WHERE version > ?", [version])
 
 
 def canonical(events: list[Event]) -> bytes:

@@ -15,7 +15,7 @@ from novamesh.store.contract import Counters, Gaps
 from novamesh.store.migrations import MIGRATIONS
 from novamesh.store.paths import paths_of
 from novamesh.store.recount import recount
-from tests.unit.store_files import NOW, Event, Store, canonical, named
+from tests.unit.store_files import NOW, Event, Store, canonical, make_older, named
 
 BUDGET = 64
 
@@ -307,12 +307,7 @@ def test_a_database_from_before_the_ledger_has_received_what_became_of_it(store:
     store.send([{"event": "a", "id": "1"}, {"event": "b", "id": "1"}, RUBBISH, *named("c")])
     store.load()
     store.die()
-    with duckdb.connect(store.file) as connection:
-        connection.execute("DELETE FROM novamesh.migrations WHERE version > 2")
-        for column in ("received", "recovered", "erased", "expired", "dropped"):
-            connection.execute(f"ALTER TABLE novamesh.counters DROP COLUMN {column}")
-        connection.execute("ALTER TABLE novamesh.positions DROP COLUMN finished")
-        connection.execute("DROP TABLE novamesh.retention")
+    make_older(store.file, 2)
     with duckdb.connect(store.file, read_only=True) as connection:
         assert recount(connection, store.places)["default"].gaps == Gaps(), "as verify sees it, which does not migrate"
     store.start()

@@ -58,7 +58,7 @@ def die_in(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, when: str) ->
 DEATHS = [
     pytest.param(Database, "load", "before", id="before the load"),
     pytest.param(Database, "_stage", "after", id="staged, in the transaction"),
-    pytest.param(Database, "_insert", "after", id="inserted, in the transaction"),
+    pytest.param(Database, "insert", "after", id="inserted, in the transaction"),
     pytest.param(Database, "load", "after", id="committed, segments not deleted"),
     pytest.param(loader_module, "remove", "after", id="one segment deleted"),
     pytest.param(Database, "forget_positions", "before", id="segments deleted, positions kept"),

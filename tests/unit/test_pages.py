@@ -191,7 +191,14 @@ def test_headings_and_anchors() -> None:
 
 def test_every_endpoint_is_there() -> None:
     offered = [f"{endpoint.method} {endpoint.path}" for endpoint in ENDPOINTS]
-    data = ["POST /v1/ingest", "POST /v1/batch", "GET /v1/query", "GET /v1/export", "DELETE /v1/users/{user_id}"]
+    data = [
+        "POST /v1/ingest",
+        "POST /v1/batch",
+        "GET /v1/batches/{batch_id}",
+        "GET /v1/query",
+        "GET /v1/export",
+        "DELETE /v1/users/{user_id}",
+    ]
     assert offered == ["GET /v1/health", "GET /v1/ready", *data]
     content = page()
     assert len(content.texts["article"]) == len(ENDPOINTS)
@@ -210,7 +217,7 @@ def test_example_responses_are_what_clients_get() -> None:
     assert {"status": "ok", "node": "ingest-eu5", "region": "eu", "version": "1.4.2", "uptime": 99.98} in bodies
     assert {"accepted": True, "queued": 1} in bodies
     unauthorized = {"error": "unauthorized", "message": "API key required. See http://127.0.0.1:8000/#api"}
-    assert bodies.count(unauthorized) == 5
+    assert bodies.count(unauthorized) == 6
     codes = {code for endpoint in ENDPOINTS for answer in endpoint.answers for code in _codes(answer.body)}
     assert codes <= by_code().keys()
 
@@ -235,13 +242,13 @@ def _codes(body: str) -> list[str]:
 def test_curl_examples_can_be_pasted_as_they_are() -> None:
     examples = page().blocks("sh")
     assert examples == [command for endpoint in ENDPOINTS for command in commands(endpoint, DATA.base_url)]
-    assert len(examples) == 8
+    assert len(examples) == 9
     for command in examples:
         words = shlex.split(command)  # raises on a quote that is not closed
         urls = [word for word in words if "://" in word]
         assert len(urls) == 1
         assert urls[0].startswith("http://127.0.0.1:8000/v1/")
-        assert re.findall(r"\$\w*", command) in ([], ["$NOVAMESH_KEY"])
+        assert re.findall(r"\$\w*", command) in ([], ["$NOVAMESH_KEY"], ["$BATCH_ID", "$NOVAMESH_KEY"])
 
 
 def test_curl_examples_send_valid_json() -> None:

@@ -62,7 +62,8 @@ def serve(store: Store, tmp_path: Path) -> Iterator[Callable[..., "Server"]]:
         def start(time_limit_s: float = 60, max_concurrent: int = 4, result_bytes: int = 2**28) -> "Server":
             path = tmp_path / "store.sock"
             limits = Limits(time_limit_s, max_concurrent, 60, 1, result_bytes)
-            server = QueryServer(store.database, path, lambda: STATUS, limits, _admin(store), lambda: RECOUNT)
+            answers = {StatusRequest: lambda _: STATUS, RecountRequest: lambda _: RECOUNT}
+            server = QueryServer(store.database, path, answers, limits, _admin(store).hold)
             server.start()
             servers.callback(server.close)
             return Server(server, path)

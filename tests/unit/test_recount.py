@@ -143,14 +143,14 @@ def test_a_segment_of_another_node_was_never_accepted_here(store: Store, tmp_pat
 
 def test_a_load_that_does_not_add_up_is_undone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.accept(store.record(named("a", "b")))
-    insert = Database._insert
+    insert = Database.insert
 
     def losing(self: Database, space: str, schema: str, units: object) -> tuple[int, int]:
         stored, dropped = insert(self, space, schema, units)  # type: ignore[arg-type]
         return stored - 1, dropped
 
     with monkeypatch.context() as patch:
-        patch.setattr(Database, "_insert", losing)
+        patch.setattr(Database, "insert", losing)
         with pytest.raises(Mismatch, match="2 events of default were to be loaded, 1 were"):
             store.loader.step()
     assert (store.recount()["default"].rows, store.segments()) == (0, 1)

@@ -13,9 +13,10 @@ import pytest
 
 from novamesh.errors import SpoolFull, SpoolUnavailable
 from novamesh.spool import writer as writers
-from novamesh.spool.frame import KIND_END, SEGMENT_HEADER_SIZE, encode_frame, frame_size
+from novamesh.spool.frame import KIND_END, SEGMENT_HEADER_SIZE, encode_frame, frame_at, frame_size
 from novamesh.spool.segment import has_writer, list_segments, mark_path, read_mark
-from novamesh.spool.writer import Limits, SpoolWriter, Waiter, spool_size
+from novamesh.spool.tally import Tally
+from novamesh.spool.writer import Limits, Place, SpoolWriter, Waiter, spool_size
 from tests.faults.files import FaultyFiles
 from tests.unit.spool_files import NODE, SEGMENT_BYTES, read_all, record, with_writer, write
 
@@ -26,6 +27,29 @@ def test_payloads_come_back_in_order(tmp_path: Path) -> None:
     payloads = [record(f"{n}" * (n % 50)) for n in range(300)]
     write(tmp_path, payloads)
     assert read_all(tmp_path) == payloads
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_an_append_says_where_its_payload_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: bool) -> None:
+    """Also when a segment is given up because what is in it could not be counted."""
+    payloads = [record("x" * n) for n in range(40)]
+    places: list[Place] = []
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    tally = Tally(tmp_path / "ledger", spool)
+    monkeypatch.setattr(tally, "add", lambda *_: counted)
+
+    async def use(writer: SpoolWriter) -> None:
+        places.extend(await asyncio.gather(*(writer.append(payload) for payload in payloads[:20])))
+        places.extend([await writer.append(payload) for payload in payloads[20:]])
+
+    with_writer(spool, use, segment_bytes=500, tally=tally)
+    tally.close()
+    assert len({place.segment for place in places}) > 2
+    for payload, (segment, end) in zip(payloads, places, strict=True):
+        assert frame_at((spool / segment).read_bytes()[:end], end - frame_size(len(payload))) is not None
+        assert (spool / segment).read_bytes()[:end].rstrip(b"\0").endswith(payload)
+    assert sorted(read_all(spool)) == sorted(payloads)
 
 
 def test_many_appends_share_few_syncs(tmp_path: Path) -> None:
@@ -207,7 +231,7 @@ def test_a_disk_that_cannot_keep_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_stop_syncs_what_is_queued(tmp_path: Path) -> None:
-    futures: list[asyncio.Future[None]] = []
+    futures: list[asyncio.Future[Place]] = []
 
     async def use(writer: SpoolWriter) -> None:
         futures.extend(writer.append(record(str(n))) for n in range(50))

@@ -7,6 +7,7 @@ import click
 from novamesh import __version__
 from novamesh.cli.backup import backup, restore
 from novamesh.cli.keys import keys
+from novamesh.cli.quarantine import quarantine
 from novamesh.cli.serve import serve
 from novamesh.cli.status import status
 from novamesh.cli.upkeep import compact, erase, retention
@@ -20,7 +21,7 @@ def cli() -> None:
     """One event-ingestion node: events in over HTTP, on disk before the 202, in SQL a second later."""
 
 
-for command in (serve, keys, status, verify, backup, restore, erase, retention, compact):
+for command in (serve, keys, status, verify, quarantine, backup, restore, erase, retention, compact):
     cli.add_command(command)
 
 

@@ -1,6 +1,5 @@
 """``novamesh status``: a node at a glance, read in its data directory and asked of its store."""
 
-import asyncio
 import sys
 import time
 from pathlib import Path
@@ -10,8 +9,8 @@ import click
 import msgspec
 
 from novamesh.cli.options import config_option, load_config, setting_options
+from novamesh.cli.store import NotRunning, ask
 from novamesh.datadir import DataDirectory
-from novamesh.edge import client
 from novamesh.errors import StoreUnavailable
 from novamesh.spool import tally
 from novamesh.spool.writer import spool_size
@@ -19,8 +18,10 @@ from novamesh.status import metrics
 from novamesh.status.health import Problem, store_problems
 from novamesh.status.ledger import Entry, Ledger, identity, ledger
 from novamesh.status.uptime import Reader
-from novamesh.store.contract import SOCKET_NAME, StoreStatus
+from novamesh.store.contract import StatusRequest, StoreStatus
 
+# A store that answers does so at once.
+ANSWER_S = 3.0
 RUNNING, DEGRADED, STOPPED = "ok", "degraded", "stopped"
 
 
@@ -65,9 +66,11 @@ def _running(directory: DataDirectory) -> Glance:
     problems = []
     store, spaces = None, None
     try:
-        store = asyncio.run(client.ask_status(directory.run / SOCKET_NAME))
+        store = ask(directory, StatusRequest(), StoreStatus, ANSWER_S)
         spaces = ledger(tally.read(directory.ledger).counts, store)
         problems += store_problems(store)
+    except NotRunning:
+        return _stopped(directory)  # it has stopped since
     except StoreUnavailable as error:
         problems.append(Problem("store", error.message))
     if not metrics.read(directory.run, time.time()).accepting:

@@ -12,8 +12,8 @@ from novamesh.cli.store import ask
 from novamesh.datadir import DataDirectory
 from novamesh.errors import StartError
 from novamesh.keys import check_project
+from novamesh.store.compact import compact as compact_file
 from novamesh.store.contract import EraseAnswer, EraseRequest, RetentionAnswer, RetentionRequest
-from novamesh.store.duckdb import compact as compact_file
 
 _FOREVER = "forever"
 

@@ -1,6 +1,5 @@
 """``novamesh verify``: recounts the ledger from the files and the database."""
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,10 @@ import click
 import msgspec
 
 from novamesh.cli.options import config_option, load_config, setting_options
+from novamesh.cli.store import ask
 from novamesh.datadir import DataDirectory
-from novamesh.edge import client
 from novamesh.errors import StartError, StoreUnavailable
-from novamesh.store.contract import SOCKET_NAME, Gaps, Recount
+from novamesh.store.contract import Gaps, Recount, RecountAnswer, RecountRequest
 
 # What a gap means and what to do about it.
 _MISSING = {
@@ -55,7 +54,7 @@ def verify(as_json: bool, config_file: Path | None, **flags: Any) -> None:
 
 def _running(directory: DataDirectory) -> dict[str, Recount]:
     try:
-        return asyncio.run(client.ask_recount(directory.run / SOCKET_NAME)).spaces
+        return ask(directory, RecountRequest(), RecountAnswer).spaces
     except StoreUnavailable:
         raise StartError(
             "the node runs, but its store does not answer, so nothing could be counted; try again or stop the node"
@@ -90,9 +89,7 @@ def _lines(space: str, one: Recount) -> list[str]:
     terms += [f"{difference:,} missing"] if difference else []
     lines = [f"{space}: {one.accepted:,} accepted = {' + '.join(terms)}"]
     if one.damaged:
-        lines.append(
-            f"  {one.damaged:,} events are whole, but in damaged segments: see the reports in spool/quarantine."
-        )
+        lines.append(f"  {one.damaged:,} events are whole, but in damaged segments: see novamesh quarantine list.")
     for texts, sign in ((_MISSING, 1), (_SURPLUS, -1)):
         counts = {name: sign * getattr(gaps, name) for name in texts}
         lines += [f"  {count:,} {texts[name]}." for name, count in counts.items() if count > 0]

@@ -10,7 +10,7 @@ from typing import cast
 from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
 
 from novamesh.config import Config
-from novamesh.edge import cors, export, health, ingest, metrics, query, users
+from novamesh.edge import cors, export, health, ingest, metrics, query, receipts, users
 from novamesh.edge.head import HeadProtocol
 from novamesh.edge.request import ClientGone
 from novamesh.edge.worker import Worker
@@ -28,12 +28,14 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/v1/ready": {"GET": health.ready},
     "/v1/ingest": {"POST": ingest.ingest},
     "/v1/batch": {"POST": ingest.batch},
+    "/v1/batches/{batch_id}": {"GET": receipts.receipt},
     "/v1/query": {"GET": query.query, "POST": query.query},
     "/v1/export": {"GET": export.export},
     "/v1/users/{user_id}": {"DELETE": users.erase},
     "/metrics": {"GET": metrics.exposition},
 }
-_OPEN_ROUTES = tuple(route for route in ROUTES if route.endswith("}"))
+# Those whose last part is a parameter, by what stands before it; the handler reads it off the path.
+WITH_PARAMETER = {path.partition("{")[0]: methods for path, methods in ROUTES.items() if path.endswith("}")}
 
 # What a web page may ask of another origin: keys that are bound to origins can do nothing else.
 FOR_PAGES = ("/v1/ingest", "/v1/batch")
@@ -66,7 +68,8 @@ class Application:
         try:
             events = await _handler(scope)(worker, scope, protocol)
             if events:
-                worker.metrics.observe(time.perf_counter_ns() - started, time.time())
+                waited = events.ns if isinstance(events, ingest.Waited) else 0
+                worker.metrics.observe(time.perf_counter_ns() - started - waited, time.time())
                 worker.metrics.count(202, events)
             else:
                 worker.metrics.count(200)
@@ -80,9 +83,10 @@ class Application:
 
 
 def _methods(path: str) -> dict[str, Handler] | None:
-    """What may be done at a path. The last part of a path may be a name that is not in the table."""
-    open_routes = (ROUTES[route] for route in _OPEN_ROUTES if path.startswith(route.partition("{")[0]))
-    return ROUTES.get(path) or next(open_routes, None)
+    """What may be done at a path."""
+    return ROUTES.get(path) or next(
+        (methods for before, methods in WITH_PARAMETER.items() if path.startswith(before)), None
+    )
 
 
 def _handler(scope: Scope) -> Handler:

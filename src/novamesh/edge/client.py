@@ -14,23 +14,30 @@ from novamesh.store.contract import (
     END,
     ERROR,
     MESSAGE,
+    Awaited,
+    BatchStatus,
     EraseAnswer,
     EraseRequest,
     ExtentAnswer,
     ExtentRequest,
-    RecountAnswer,
-    RecountRequest,
+    Receipt,
+    ReceiptAnswer,
+    ReceiptRequest,
     Request,
     StatusRequest,
     StoreStatus,
     TypesAnswer,
     TypesRequest,
+    WaitAnswer,
+    WaitRequest,
     decode_error,
 )
 
-Told = TypeVar("Told", EraseAnswer, ExtentAnswer, RecountAnswer, StoreStatus, TypesAnswer)
+Told = TypeVar("Told", bound=msgspec.Struct)
 
 STATUS_TIMEOUT_S = 3.0
+# Longer than the store searches its spool for one.
+RECEIPT_TIMEOUT_S = 15.0
 _UNAVAILABLE = "The store of this node is starting or restarting; send the query again in a moment."
 
 
@@ -93,16 +100,27 @@ async def erase(path: Path, space: str, user_id: str) -> EraseAnswer:
 
 async def ask_status(path: Path) -> StoreStatus:
     """How the store is. Raises :class:`StoreUnavailable`."""
+    return await _told_within(STATUS_TIMEOUT_S, path, StatusRequest(), StoreStatus)
+
+
+async def ask_receipt(path: Path, space: str, batch: str) -> Receipt | None:
+    """What became of a batch, if the space has it. Raises :class:`StoreUnavailable`."""
+    answer = await _told_within(RECEIPT_TIMEOUT_S, path, ReceiptRequest(space, batch), ReceiptAnswer)
+    return answer.receipt
+
+
+async def ask_statuses(path: Path, records: list[Awaited]) -> list[BatchStatus]:
+    """Where the events of each of these records are. Raises :class:`StoreUnavailable`."""
+    answer = await _told_within(STATUS_TIMEOUT_S, path, WaitRequest(records), WaitAnswer)
+    return answer.statuses
+
+
+async def _told_within(limit_s: float, path: Path, request: Request, kind: type[Told]) -> Told:
     try:
-        async with asyncio.timeout(STATUS_TIMEOUT_S):
-            return await _told(path, StatusRequest(), StoreStatus)
+        async with asyncio.timeout(limit_s):
+            return await _told(path, request, kind)
     except TimeoutError:
-        raise StoreUnavailable(f"The store has not answered for {STATUS_TIMEOUT_S:g} s.") from None
-
-
-async def ask_recount(path: Path) -> RecountAnswer:
-    """Every space, counted anew, however long that takes. Raises :class:`StoreUnavailable`."""
-    return await _told(path, RecountRequest(), RecountAnswer)
+        raise StoreUnavailable(f"The store has not answered for {limit_s:g} s.") from None
 
 
 async def _told(path: Path, request: Request, kind: type[Told]) -> Told:

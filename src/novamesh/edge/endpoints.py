@@ -1,5 +1,6 @@
 """What this node offers, in one table: :data:`ENDPOINTS`. The API Reference of the status page is written from it."""
 
+import re
 import shlex
 
 import msgspec
@@ -10,6 +11,7 @@ from novamesh.errors import (
     InvalidEvent,
     InvalidParameter,
     InvalidQuery,
+    NotFound,
     NotReady,
     QueryNotAllowed,
     RateLimited,
@@ -18,8 +20,6 @@ from novamesh.errors import (
     TooManyQueries,
     Unauthorized,
 )
-
-_PLAIN = str.maketrans("/", "-", "{}")
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -32,7 +32,7 @@ class Parameter(msgspec.Struct, frozen=True):
 
 
 class Example(msgspec.Struct, frozen=True):
-    """A shell command. ``{url}`` stands for the endpoint's quoted URL."""
+    """A shell command. ``{url}`` stands for the endpoint's quoted URL, up to its parameter if it has one."""
 
     title: str
     command: str
@@ -64,7 +64,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     @property
     def anchor(self) -> str:
         """The endpoint's id in the page, such as ``post-v1-ingest``."""
-        return f"{self.method.lower()}{self.path.translate(_PLAIN)}"
+        return f"{self.method.lower()}{re.sub('[/{}_]+', '-', self.path).rstrip('-')}"
 
 
 def _error(kind: type[RequestError], when: str, message: str, *details: Detail) -> Answer:
@@ -98,6 +98,12 @@ _TOO_MANY_QUERIES = _error(
     TooManyQueries,
     "send it again after Retry-After",
     "32 queries of this key wait already; wait for answers before sending more.",
+)
+
+_WAIT = Parameter(
+    "wait",
+    "string · query",
+    "stored: answer when queries see the events, with a status; after 5 s (the default) as without it.",
 )
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -158,6 +164,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
                 "id", "string", "Your own id for this event: sent again within 24 h (the default), it is stored once."
             ),
             Parameter("context", "object", "What surrounds the event, such as app or device."),
+            _WAIT,
         ),
         examples=(
             Example(
@@ -195,6 +202,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             Parameter("context", "object", "Shared context of all events; an event's own context keys win."),
             Parameter("Idempotency-Key", "string · header", "Makes a retry safe: the same key stores the batch once."),
             Parameter("Content-Encoding", "string · header", "gzip, if the body is compressed."),
+            _WAIT,
         ),
         examples=(
             Example(
@@ -224,6 +232,43 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             _UNAUTHORIZED,
             _RATE_LIMITED,
             _SPOOL_FULL,
+        ),
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/batches/{batch_id}",
+        sample="/v1/batches/",
+        scope="ingest",
+        summary="A receipt: what became of a batch that you sent.",
+        parameters=(Parameter("batch_id", "string · path", "As /v1/batch answered it.", required=True),),
+        examples=(
+            Example(
+                "Ask for a receipt",
+                f"""curl {{url}}"$BATCH_ID" \
+  {_KEY}""",
+            ),
+        ),
+        answers=(
+            Answer(
+                200,
+                "status is queued, stored or quarantined: refused by the database, and kept",
+                """{
+  "batch_id": "b_8f2a1c…",
+  "events": 2,
+  "status": "stored",
+  "received_at": "2026-01-31T12:00:00.123456Z",
+  "stored": 2,
+  "duplicates": 0,
+  "quarantined": 0,
+  "dropped": 0
+}""",
+            ),
+            _error(
+                NotFound,
+                "an unknown batch, or not your own",
+                "There is no such batch of yours; send the batch_id that /v1/batch answered, with its own key.",
+            ),
+            _UNAUTHORIZED,
         ),
     ),
     Endpoint(

@@ -17,6 +17,7 @@ from novamesh.edge.auth import REFRESH_S, Keyring
 from novamesh.edge.gate import Gate
 from novamesh.edge.idle import IdleWatch
 from novamesh.edge.rates import Rates
+from novamesh.edge.waiting import Waiting
 from novamesh.errors import RequestError
 from novamesh.spool import tally
 from novamesh.spool.tally import Tally
@@ -60,6 +61,7 @@ class Worker:
         self.spool = SpoolWriter(
             directory.spool, directory.node_id(), config.spool_segment_bytes, limits, loop, self._tally
         )
+        self.waiting = Waiting(self.socket)
         self._tasks = [loop.create_task(self._tend()), loop.create_task(self._ask_store())]
         self.idle.start()
         self.metrics.heartbeat(time.time(), True)
@@ -69,6 +71,7 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         self.idle.stop()
+        self.waiting.close()
         self.spool.stop()
         self._tally.close()
         self.metrics.heartbeat(time.time(), False)

@@ -18,6 +18,7 @@ the time of receipt in µs; ``n`` the number of events; ``key`` the client's Ide
 import contextlib
 import hashlib
 import random
+import re
 import secrets
 from typing import Annotated
 
@@ -29,11 +30,16 @@ from novamesh.errors import NovameshError
 VERSION = 1
 _KIND = b"\x01"
 _BATCH_PREFIX = "b_"
+_BATCH = re.compile("[0-9a-f]{28}")
 _LATEST = 253_402_300_799_999_999  # the last microsecond of the year 9999
 
 
 class RecordError(NovameshError):
     """The payload is not a record this version can read."""
+
+
+class OtherVersion(RecordError):
+    """The record was written by a version whose records this one does not read."""
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -66,6 +72,17 @@ _decoder = msgspec.json.Decoder(Record)
 def encode(record: Record, events: bytes) -> bytes:
     """The payload of a spool frame."""
     return b"".join((_KIND, _encoder.encode(record), b"\n", events))
+
+
+def read_batch_id(name: str) -> str | None:
+    """The batch of an id as clients see it, or None if it is none."""
+    digits = name.removeprefix(_BATCH_PREFIX)
+    return digits if name.startswith(_BATCH_PREFIX) and _BATCH.fullmatch(digits) else None
+
+
+def header_start(space: str, batch: str) -> bytes:
+    """What every record of a batch begins with, and nothing else in the spool holds."""
+    return _KIND + f'{{"space":"{space}","batch":"{batch}"'.encode()
 
 
 def decode(payload: bytes) -> tuple[Record, bytes]:
@@ -102,8 +119,8 @@ def _check_version(header: bytes) -> None:
             raise _other_version(version)
 
 
-def _other_version(version: int) -> RecordError:
-    return RecordError(f"the record has version {version}, this node reads {VERSION}")
+def _other_version(version: int) -> OtherVersion:
+    return OtherVersion(f"the record has version {version}, this node reads {VERSION}")
 
 
 def new_batch(at_us: int) -> str:

@@ -130,7 +130,7 @@ def find_frame(data: bytes, start: int) -> int | None:
     at = data.find(KIND_RECORD, start + FRAME_HEADER_SIZE)
     while at >= 0:
         position = at - FRAME_HEADER_SIZE
-        if position % ALIGNMENT == 0 and _is_frame(data, position):
+        if position % ALIGNMENT == 0 and frame_at(data, position):
             return position
         at = data.find(KIND_RECORD, at + 1)
     return None
@@ -139,12 +139,20 @@ def find_frame(data: bytes, start: int) -> int | None:
 def is_end(data: bytes) -> bool:
     """Whether ``data`` closes with the frame that ends a segment, whatever its number."""
     position = len(data) - frame_size(len(KIND_END))
-    return position >= 0 and data.endswith(KIND_END + _PADDING[-1]) and _is_frame(data, position)
+    return position >= 0 and data.endswith(KIND_END + _PADDING[-1]) and frame_at(data, position) is not None
 
 
-def _is_frame(data: bytes, position: int) -> bool:
+def frame_at(data: bytes, position: int) -> Frame | None:
+    """The whole frame at ``position``, whatever its number, or None. Its ``end`` is an offset in ``data``."""
+    if position + FRAME_HEADER_SIZE > len(data):
+        return None
     _, _, number = _FRAME.unpack_from(data, position)
     try:
-        return decode_frame(data, position, number, len(data) - position) is not None
+        return decode_frame(data, position, number, len(data) - position)
     except FrameError:
-        return False
+        return None
+
+
+def claimed_size(header: bytes) -> int:
+    """Bytes that a frame takes up if its header is right."""
+    return frame_size(_FRAME.unpack_from(header)[0])

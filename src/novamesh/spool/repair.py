@@ -23,6 +23,7 @@ from novamesh.spool.segment import (
 log = logging.getLogger(__name__)
 
 QUARANTINE = "quarantine"
+REPORT_SUFFIX = ".json"
 # For people who want to look at one: it was never acknowledged, so the oldest may go.
 KEPT_TORN = 8
 READ_BYTES = 4 * 1024 * 1024
@@ -62,6 +63,32 @@ def cut_torn_tail(segment: Path, offset: int, cause: str, files: Files = SYSTEM)
     log.warning("torn tail cut", extra={"file": segment.name, "offset": offset, "bytes": len(tail), "cause": cause})
 
 
+class DamageReport(msgspec.Struct, frozen=True):
+    """What is known of a segment in ``quarantine/``; ``found_at`` is in seconds since 1970."""
+
+    file: str
+    offset: int
+    cause: str
+    found_at: int
+    note: str
+
+
+def read_report(segment: Path) -> DamageReport:
+    """The report of a segment in ``quarantine/``; one that says so if it cannot be read."""
+    try:
+        return msgspec.json.decode(segment.with_suffix(REPORT_SUFFIX).read_bytes(), type=DamageReport)
+    except (OSError, msgspec.MsgspecError):
+        return DamageReport(segment.name, 0, "its report cannot be read", 0, "")
+
+
+def remove_set_aside(segment: Path, files: Files = SYSTEM) -> None:
+    """Delete a segment in ``quarantine/``, if it is there, and its report, durably. Raises OSError."""
+    # In this order: a report without its segment says that the segment is missing.
+    files.unlink(segment.with_suffix(REPORT_SUFFIX))
+    files.unlink(segment)
+    files.sync_directory(segment.parent)
+
+
 def set_aside(damage: SpoolDamage, files: Files = SYSTEM) -> Path:
     """Move a damaged segment to ``quarantine/`` with a report beside it. Returns its new path.
 
@@ -90,6 +117,14 @@ def report_missing(segment: Path, offset: int, synced: int, files: Files = SYSTE
     files.unlink(mark_path(segment))
     files.unlink(close_request(segment))
     log.error("segment is missing", extra={"file": segment.name, "offset": offset, "synced": synced})
+
+
+def withdraw_report(segment: Path, files: Files = SYSTEM) -> None:
+    """A segment that is loaded was perhaps reported as missing before it was put back. Raises OSError."""
+    report = (segment.parent / QUARANTINE / segment.name).with_suffix(REPORT_SUFFIX)
+    if report.exists():
+        files.unlink(report)
+        files.sync_directory(report.parent)
 
 
 def quarantined(spool: Path) -> set[str]:
@@ -122,14 +157,9 @@ def _report(damage: SpoolDamage, note: str, files: Files) -> None:
     """What is known of a segment, in ``quarantine/`` where it is or would be."""
     directory = damage.segment.parent / QUARANTINE
     directory.mkdir(exist_ok=True)
-    report = {
-        "file": damage.segment.name,
-        "offset": damage.offset,
-        "cause": damage.cause,
-        "found_at": files.now_us() // 1_000_000,
-        "note": note,
-    }
-    path = (directory / damage.segment.name).with_suffix(".json")
+    found_at = files.now_us() // 1_000_000
+    report = DamageReport(damage.segment.name, damage.offset, damage.cause, found_at, note)
+    path = (directory / damage.segment.name).with_suffix(REPORT_SUFFIX)
     write_new(files, path, msgspec.json.format(msgspec.json.encode(report)))
     files.sync_directory(directory)
 

@@ -25,13 +25,20 @@ PENDING_BYTES = 128 * 1024 * 1024
 CHECK_INTERVAL_S = 0.5
 
 
+class Place(NamedTuple):
+    """Where a payload lies in the spool: the segment's file name, and the offset behind the frame."""
+
+    segment: str
+    end: int
+
+
 class Waiter(NamedTuple):
     """A payload, whose and how many its events are, and who waits for its sync."""
 
     payload: bytes
     space: str
     events: int
-    future: "asyncio.Future[None]"
+    future: "asyncio.Future[Place]"
 
 
 def spool_size(directory: Path) -> int:
@@ -114,8 +121,8 @@ class SpoolWriter:
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
         self._thread.start()
 
-    def append(self, payload: bytes, space: str = "", events: int = 0) -> "asyncio.Future[None]":
-        """Queue one payload, with so many events of a space. The future is done when it is synced.
+    def append(self, payload: bytes, space: str = "", events: int = 0) -> "asyncio.Future[Place]":
+        """Queue one payload, with so many events of a space. The future is its place, once it is synced.
 
         Raises, or sets as the future's exception: :class:`SpoolFull` when a limit is reached,
         :class:`SpoolUnavailable` when the disk refuses.
@@ -178,9 +185,10 @@ class SpoolWriter:
         return group
 
     def _commit(self, group: list[Waiter]) -> None:
+        places: list[Place] = []
         error: RequestError | None = None
         try:
-            self._write(group)
+            places = self._write(group)
             self._failure = None
         except OSError as cause:
             error = self._give_up(cause)
@@ -190,9 +198,9 @@ class SpoolWriter:
             error = self._give_up(cause)
         # A loop that is closed has nobody left who waits.
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._release, group, error)
+            self._loop.call_soon_threadsafe(self._release, group, places, error)
 
-    def _write(self, group: list[Waiter]) -> None:
+    def _write(self, group: list[Waiter]) -> list[Place]:
         if self._segment is not None and self._segment.is_given_up():
             self._rotate()
         segment = self._segment
@@ -200,21 +208,24 @@ class SpoolWriter:
             self._cut_back()
             segment = self._segment = OpenSegment(self._directory, self._node_id, self._files)
         buffers: list[bytes] = []
-        end = segment.offset
+        places: list[Place] = []
+        name, end = segment.path.name, segment.offset
         for waiter in group:
             segment.sequence += 1
             buffers += encode_frame(segment.sequence, waiter.payload)
             end += frame_size(len(waiter.payload))
+            places.append(Place(name, end))
         write_all(self._files, segment.descriptor, buffers)
         segment.sync()
         if not self._count(segment, end, group):
             # A reader takes what lies before the mark for counted, and counts what it finds without a writer.
             segment.offset = end
             self._rotate()
-            return
+            return places
         segment.mark(end)
         if end >= self._segment_bytes:
             self._rotate()
+        return places
 
     def _count(self, segment: OpenSegment, end: int, group: list[Waiter]) -> bool:
         counts = ((waiter.space, waiter.events) for waiter in group)
@@ -268,12 +279,12 @@ class SpoolWriter:
             self._uncut.remove(segment)
             segment.close()
 
-    def _release(self, group: list[Waiter], error: RequestError | None) -> None:
-        for payload, _, _, future in group:
+    def _release(self, group: list[Waiter], places: list[Place], error: RequestError | None) -> None:
+        for n, (payload, _, _, future) in enumerate(group):
             self._pending_bytes -= len(payload)
             if future.done():
                 continue  # the client went away while we were writing
             if error is None:
-                future.set_result(None)
+                future.set_result(places[n])
             else:
                 future.set_exception(error)

@@ -40,6 +40,8 @@ TYPES: Final[dict[str, dict[str, str]]] = {
         "reason": "VARCHAR",
         "body": "VARCHAR",
         "quarantined_at": "TIMESTAMP",
+        "id": "UUID",
+        "project": "VARCHAR",
     },
 }
 """The tables of a project, their columns and DuckDB's names of their types."""

@@ -23,7 +23,7 @@ def store_problems(store: StoreStatus) -> list[Problem]:
     if store.lag_s > LAG_LIMIT_S:
         found.append(Problem("loader", f"the loader is {store.lag_s:.0f} s behind"))
     if store.damaged:
-        found.append(Problem("spool", f"{store.damaged} damaged or missing segments: see spool/quarantine"))
+        found.append(Problem("spool", f"{store.damaged} damaged or missing segments: see novamesh quarantine list"))
     if missing := problem(store.gaps):
         found.append(Problem("ledger", missing))
     return found

@@ -20,6 +20,7 @@ from novamesh.store.contract import (
 )
 from novamesh.store.duckdb import Database
 from novamesh.store.loader import Loader
+from novamesh.store.queries import Answers
 
 log = logging.getLogger(__name__)
 
@@ -48,14 +49,18 @@ class Admin:
         self._otherwise_days = otherwise_days
         self._stopping = stopping
 
-    def erase(self, request: EraseRequest) -> EraseAnswer:
+    def answers(self) -> Answers:
+        """What answers which request; a HoldRequest, which keeps its connection, is for :meth:`hold`."""
+        return {EraseRequest: self._erase, RetentionRequest: self._retention}
+
+    def _erase(self, request: EraseRequest) -> EraseAnswer:
         """Load what is in the spool, then remove the person. Segments that are loaded are deleted on the way."""
         complete = self._drain()
         erased = self._loader.tasks.call(lambda: self._database.erase(request.space, request.user_id))
         log.info("a person's events were erased", extra={"space": request.space, "events": sum(erased)})
         return EraseAnswer(erased.events, erased.quarantined, complete)
 
-    def retention(self, request: RetentionRequest) -> RetentionAnswer:
+    def _retention(self, request: RetentionRequest) -> RetentionAnswer:
         """How long events are kept; changed first, if that is asked."""
         project, expired = request.project, 0
         if project is not None:

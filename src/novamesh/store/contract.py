@@ -8,13 +8,12 @@ store answers with messages, 5 bytes of header and a body::
     5  n  body
 
 To a :class:`QueryRequest`: a head as soon as the first rows are there, data (bytes of the
-response as the client gets it), then an end; or an error, at any time. To the other requests: one data message with a
-struct that answers it, then an end. An edge that closes its
-connection cancels the query.
+response as the client gets it), then an end; or an error, at any time. To the other requests: one data message with
+what is said below to answer them, then an end. An edge that closes its connection cancels the query.
 """
 
 import struct
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -140,7 +139,159 @@ class RecountRequest(msgspec.Struct, frozen=True, tag="recount"):
     """Does the ledger hold, counted anew?"""
 
 
-Question = StatusRequest | ExtentRequest | TypesRequest | RecountRequest | EraseRequest | RetentionRequest
+BatchStatus = Literal["queued", "stored", "quarantined"]
+"""Where a batch's events are: all still in the spool; all in the database, now or before; some of them refused."""
+
+
+class ReceiptRequest(msgspec.Struct, frozen=True, tag="receipt"):
+    """What became of a batch (28 hexadecimal digits) of a space?"""
+
+    space: str
+    batch: str
+
+
+class Receipt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of a batch of ``events``; ``received_at`` is in µs since 1970.
+
+    Once it has left the spool, how many of them were stored, were there already, are in quarantine, and were dropped
+    from there by an operator.
+    """
+
+    events: int
+    status: BatchStatus
+    received_at: int
+    stored: int | None = None
+    duplicates: int | None = None
+    quarantined: int | None = None
+    dropped: int | None = None
+
+
+class ReceiptAnswer(msgspec.Struct, frozen=True):
+    """The receipt; None if the space has no such batch."""
+
+    receipt: Receipt | None
+
+
+class Awaited(msgspec.Struct, frozen=True, array_like=True):
+    """A record: where it lies in the spool (see ``spool.writer.Place``), its space and its batch."""
+
+    segment: str
+    end: int
+    space: str
+    batch: str
+
+
+class WaitRequest(msgspec.Struct, frozen=True, tag="wait"):
+    """Which of these records have left the spool? Asked again and again by an edge whose clients wait for it."""
+
+    records: list[Awaited]
+
+
+class WaitAnswer(msgspec.Struct, frozen=True):
+    """Where the events of each record are; a query that is sent from now on sees what is stored."""
+
+    statuses: list[BatchStatus]
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """Which refused events of a space are meant: all, or those of a batch (``b_…``), with an id, or refused no later
+    than ``until`` (µs since 1970)."""
+
+    batch: str | None = None
+    id: str | None = None
+    until: int | None = None
+
+
+class SurveyRequest(msgspec.Struct, frozen=True, tag="survey"):
+    """What is in quarantine: events of one ``project`` or all, and segments?"""
+
+    project: str | None
+    selection: Selection
+
+
+class SetAsideSegment(msgspec.Struct, frozen=True):
+    """A segment in ``spool/quarantine/``: what is damaged at which offset, as found at ``found_at`` (s since 1970).
+
+    ``events`` are whole and not loaded yet; ``unreadable`` bytes are in no whole frame. Of one that is ``missing``
+    there is only the report.
+    """
+
+    file: str
+    offset: int
+    cause: str
+    found_at: int
+    size: int
+    events: int
+    unreadable: int
+    missing: bool = False
+
+
+class Survey(msgspec.Struct, frozen=True):
+    """Refused events by space, where there are any, none of them refused later than ``until`` (µs since 1970); how many
+    have been dropped in all; and the segments."""
+
+    events: dict[str, int]
+    until: int
+    dropped: int
+    segments: list[SetAsideSegment]
+
+
+class ReplayRequest(msgspec.Struct, frozen=True, tag="replay"):
+    """Load refused events of a space again, some of them: while there are ``left``, ask again."""
+
+    space: str
+    selection: Selection
+
+
+class DropRequest(msgspec.Struct, frozen=True, tag="drop"):
+    """Delete refused events of a space."""
+
+    space: str
+    selection: Selection
+
+
+class ReplaySegmentRequest(msgspec.Struct, frozen=True, tag="replay_segment"):
+    """Load what is whole in a set-aside segment, some of it: while there is more ``left``, ask again.
+
+    ``foreign``: even if it belongs to another node.
+    """
+
+    file: str
+    foreign: bool
+
+
+class DropSegmentRequest(msgspec.Struct, frozen=True, tag="drop_segment"):
+    """Delete a set-aside segment, or the report of one that is missing."""
+
+    file: str
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of events; ``note`` says what else there is to know."""
+
+    stored: int = 0
+    duplicates: int = 0
+    refused: int = 0
+    dropped: int = 0
+    left: bool = False
+    note: str | None = None
+
+
+Question = (
+    StatusRequest
+    | ExtentRequest
+    | TypesRequest
+    | RecountRequest
+    | EraseRequest
+    | RetentionRequest
+    | ReceiptRequest
+    | WaitRequest
+    | SurveyRequest
+    | ReplayRequest
+    | DropRequest
+    | ReplaySegmentRequest
+    | DropSegmentRequest
+)
 Request = QueryRequest | HoldRequest | Question
 
 

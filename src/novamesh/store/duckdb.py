@@ -15,16 +15,28 @@ import duckdb
 
 from novamesh.config import Config
 from novamesh.errors import NovameshError
-from novamesh.spool.files import SYSTEM
 from novamesh.spool.reader import Position
-from novamesh.store import upkeep
+from novamesh.store import receipts, upkeep
 from novamesh.store.contract import Counters, ExtentAnswer, project_of, schema_for
 from novamesh.store.damage import FILE_NAME
 from novamesh.store.dedup import Seen
 from novamesh.store.migrations import SPACE, migrate
 from novamesh.store.paths import SHAPES, PathBudget, plain_condition
 from novamesh.store.recount import read_counters
-from novamesh.store.units import Arrived, Fault, Loaded, Miscounted, Unit, arrived, body, is_array, time_of, without
+from novamesh.store.units import (
+    Arrived,
+    Fault,
+    Loaded,
+    Miscounted,
+    Unit,
+    arrived,
+    body,
+    event_id,
+    is_array,
+    size_of,
+    time_of,
+    without,
+)
 from novamesh.store.upkeep import Erased
 
 log = logging.getLogger(__name__)
@@ -58,6 +70,7 @@ FROM (
                      unnest(?::BIGINT[]) AS first, unnest(?::BIGINT[]) AS last, unnest(?::VARCHAR[]) AS body)))
 WHERE n BETWEEN first AND last
 """
+NOTHING = Arrived()
 _COLUMNS = 'id, event, user_id, "timestamp", {0}, {1}, received_at, batch_id'
 
 
@@ -107,6 +120,11 @@ class Database:
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A cursor for one query, to be used by one thread."""
         return self._connection.cursor()
+
+    @property
+    def writer(self) -> duckdb.DuckDBPyConnection:
+        """The one cursor that writes, for the loader's thread alone."""
+        return self._writer
 
     def close(self) -> None:
         """Checkpoint and close."""
@@ -175,19 +193,9 @@ class Database:
 
     def add_recovered(self, events: dict[str, int]) -> None:
         """Note events, by space, that were accepted though nobody had counted them. For the thread that loads."""
-        self._writer.begin()
-        try:
-            self._writer.executemany(
-                "INSERT INTO novamesh.counters (space, stored, duplicates, quarantined, recovered)"
-                " VALUES (?, 0, 0, 0, ?) ON CONFLICT (space) DO UPDATE SET recovered = recovered + excluded.recovered",
-                list(events.items()),
-            )
-            counters = read_counters(self._writer)
-            self._writer.commit()
-        except BaseException:
-            self._roll_back()
-            raise
-        self.counters = counters
+        with self.transaction():
+            for space, recovered in events.items():
+                self.count(space, Loaded(0, 0, 0), Arrived(0, recovered))
 
     def events(self) -> int:
         """How many events all spaces have."""
@@ -225,12 +233,30 @@ class Database:
             return self._transaction(units, [], positions, arrived(units))
         except POISON as error:
             log.warning("a load was refused, looking for the event at fault", extra={"cause": str(error)})
-        faults = self._find_faults(units)
+        faults = self.find_faults(units)
         bad = {id(fault.unit.record): set[int]() for fault in faults}
         for fault in faults:
             bad[id(fault.unit.record)].update(range(fault.unit.first, fault.unit.last + 1))
         good = [part for unit in units for part in without(unit, bad.get(id(unit.record), set()))]
         return self._transaction(good, faults, positions, arrived(units))
+
+    def drop_unloaded(self, events: dict[str, Arrived], segment: str, position: Position) -> None:
+        """Count events of a segment, by space, as dropped, and the segment as loaded up to ``position``."""
+        with self.transaction():
+            for space, sent in events.items():
+                self.count(space, Loaded(0, 0, sent.received), sent, dropped=sent.received)
+            self._move({segment: position})
+
+    def refused(self, space: str, batches: list[str]) -> set[str]:
+        """Those of the batches of which an event is in quarantine. For any thread."""
+        self.ensure_space(space)
+        with self.cursor() as cursor:
+            rows = cursor.execute(
+                "SELECT DISTINCT batch FROM (SELECT replace(id::VARCHAR, '-', '')[:28] AS batch"
+                f' FROM "{schema_for(space)}".quarantine) WHERE batch IN (SELECT unnest(?::VARCHAR[]))',
+                [batches],
+            ).fetchall()
+        return {batch for (batch,) in rows}
 
     def prune_seen(self, now: datetime) -> None:
         """Forget the ids whose window is over."""
@@ -239,9 +265,8 @@ class Database:
     def erase(self, space: str, user_id: str) -> Erased:
         """Remove one person's events, for good (see :mod:`novamesh.store.upkeep`)."""
         self.ensure_space(space)
-        erased = upkeep.erase(self._writer, space, user_id)
-        self.counters = read_counters(self._writer)
-        return erased
+        with self.transaction() as writer:
+            return upkeep.erase(writer, space, user_id)
 
     def retention_days(self) -> dict[str, int]:
         """For how long events are kept, by project; projects that say nothing are left out."""
@@ -263,8 +288,8 @@ class Database:
             days = chosen.get(project_of(space), self._retention_days)
             if days:
                 self.ensure_space(space)
-                expired += upkeep.expire(self._writer, space, now - timedelta(days=days))
-        self.counters = read_counters(self._writer)
+                with self.transaction() as writer:
+                    expired += upkeep.expire(writer, space, now - timedelta(days=days))
         return expired
 
     @contextlib.contextmanager
@@ -278,24 +303,13 @@ class Database:
                 log.info("copied without a checkpoint", extra={"cause": str(error)})
             yield
 
-    def _transaction(
-        self, units: list[Unit], faults: list[Fault], positions: dict[str, Position], spaces: dict[str, Arrived]
-    ) -> Loaded:
-        total = Loaded(0, 0, 0)
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The writer, in a transaction that is committed at the end of the block, or rolled back. For the loader's
+        thread."""
         self._writer.begin()
         try:
-            for space in sorted(spaces):
-                loaded = self._load_space(
-                    space,
-                    [unit for unit in units if unit.record.space == space],
-                    [fault for fault in faults if fault.unit.record.space == space],
-                    spaces[space],
-                )
-                total = Loaded(*(a + b for a, b in zip(total, loaded, strict=True)))
-            self._writer.executemany(
-                'INSERT OR REPLACE INTO novamesh.positions (segment, "offset", sequence) VALUES (?, ?, ?)',
-                [(name, *position) for name, position in positions.items()],
-            )
+            yield self._writer
             counters = read_counters(self._writer)  # now: nothing may fail once it is committed
             self._writer.commit()
         except BaseException:
@@ -304,7 +318,29 @@ class Database:
         self.counters = counters
         for budget in list(self._budgets.values()):
             budget.commit()
+
+    def _transaction(
+        self, units: list[Unit], faults: list[Fault], positions: dict[str, Position], spaces: dict[str, Arrived]
+    ) -> Loaded:
+        total = Loaded(0, 0, 0)
+        with self.transaction():
+            for space in sorted(spaces):
+                loaded = self._load_space(
+                    space,
+                    [unit for unit in units if unit.record.space == space],
+                    [fault for fault in faults if fault.unit.record.space == space],
+                    spaces[space],
+                )
+                total = total.plus(loaded)
+            self._move(positions)
         return total
+
+    def _move(self, positions: dict[str, Position]) -> None:
+        if positions:
+            self._writer.executemany(
+                'INSERT OR REPLACE INTO novamesh.positions (segment, "offset", sequence) VALUES (?, ?, ?)',
+                [(name, *position) for name, position in positions.items()],
+            )
 
     def _roll_back(self) -> None:
         for budget in list(self._budgets.values()):
@@ -315,32 +351,47 @@ class Database:
             log.debug("nothing to roll back", extra={"cause": str(error)})
 
     def _load_space(self, space: str, units: list[Unit], faults: list[Fault], sent: Arrived) -> Loaded:
-        schema = schema_for(space)
-        stored = duplicates = 0
-        for part in self._seen.spans(units):
-            new = self._seen.drop_batches(schema, part)
-            duplicates += sum(unit.size for unit in part) - sum(unit.size for unit in new)
-            if new:
-                inserted, dropped = self._insert(space, schema, new)
-                stored, duplicates = stored + inserted, duplicates + dropped
-        quarantined = sum(fault.unit.size for fault in faults)
-        self._quarantine(schema, faults)
-        loaded = Loaded(stored, duplicates, quarantined)
+        loaded = Loaded(0, 0, 0)
+        # What is at fault may have been sent again, too.
+        everything = sorted([*units, *(f.unit for f in faults)], key=lambda u: u.record.at) if faults else units
+        for part in self._seen.spans(everything):
+            loaded = loaded.plus(self._load_part(space, part, {id(fault.unit): fault for fault in faults}))
         if sum(loaded) != sent.received:
             # Not to be committed: the segments would be deleted.
             raise Mismatch(f"{sent.received} events of {space} were to be loaded, {sum(loaded)} were")
-        self._writer.execute(
-            "INSERT INTO novamesh.counters (space, stored, duplicates, quarantined, received, recovered)"
-            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (space) DO UPDATE SET"
-            " stored = stored + excluded.stored, duplicates = duplicates + excluded.duplicates,"
-            " quarantined = quarantined + excluded.quarantined, received = received + excluded.received,"
-            " recovered = recovered + excluded.recovered",
-            [space, *loaded, *sent],
-        )
+        self.count(space, loaded, sent)
         return loaded
 
-    def _insert(self, space: str, schema: str, units: list[Unit]) -> tuple[int, int]:
-        """Returns how many events were stored, and how many dropped because their ids were seen."""
+    def _load_part(self, space: str, part: list[Unit], faults: dict[int, Fault]) -> Loaded:
+        """Units of one space that repeat each other, if at all, within the window; ``faults`` by the ids of theirs."""
+        schema = schema_for(space)
+        new = self._seen.drop_batches(schema, part)
+        kept = {id(unit) for unit in new} if len(new) < len(part) else set()
+        repeats = [unit for unit in part if id(unit) not in kept] if len(new) < len(part) else []
+        good = [unit for unit in new if id(unit) not in faults] if faults else new
+        bad = [faults[id(unit)] for unit in new if id(unit) in faults] if faults else []
+        stored, duplicates = self.insert(space, schema, good) if good else (0, 0)
+        self.quarantine(schema, bad)
+        receipts.note(self._writer, schema, good, bad, stored)
+        receipts.note_repeats(self._writer, schema, repeats)
+        return Loaded(stored, duplicates + size_of(repeats), sum(fault.unit.size for fault in bad))
+
+    def count(self, space: str, loaded: Loaded, sent: Arrived = NOTHING, dropped: int = 0) -> None:
+        """Add to the counters of a space. For the loader's thread, in a transaction."""
+        self._writer.execute(
+            "INSERT INTO novamesh.counters (space, stored, duplicates, quarantined, received, recovered, dropped)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (space) DO UPDATE SET"
+            " stored = stored + excluded.stored, duplicates = duplicates + excluded.duplicates,"
+            " quarantined = quarantined + excluded.quarantined, received = received + excluded.received,"
+            " recovered = recovered + excluded.recovered, dropped = dropped + excluded.dropped",
+            [space, *loaded, *sent, dropped],
+        )
+
+    def insert(self, space: str, schema: str, units: list[Unit]) -> tuple[int, int]:
+        """Stage the events and store those that are new. For the loader's thread, in a transaction.
+
+        Returns how many were stored, and how many dropped because their ids were seen.
+        """
         self._stage(units)
         dropped = self._seen.drop_events(schema)
         budget = self._budgets[space]
@@ -388,64 +439,39 @@ class Database:
         if found != expected:
             raise Miscounted(f"the record does not hold as many events as it says: {found} instead of {expected}")
 
-    def _quarantine(self, schema: str, faults: list[Fault]) -> None:
-        now = datetime.now(UTC).replace(tzinfo=None)
-        rows = [
-            (time_of(f.unit.record.at), f.unit.record.batch_id, f.unit.first, f.unit.size, f.reason, body(f.unit), now)
-            for f in faults
-        ]
+    def quarantine(self, schema: str, faults: list[Fault], now: datetime | None = None) -> None:
+        """Keep what was refused, as refused ``now``. For the loader's thread, in a transaction."""
+        now = now or datetime.now(UTC).replace(tzinfo=None)
+        rows = []
+        for unit, reason in faults:
+            record, first = unit.record, unit.first
+            ids = event_id(record.batch, first), project_of(record.space)
+            rows.append((time_of(record.at), record.batch_id, first, unit.size, reason, body(unit), now, *ids))
         if rows:
-            self._writer.executemany(f'INSERT INTO "{schema}".quarantine VALUES (?, ?, ?, ?, ?, ?, ?)', rows)
+            self._writer.executemany(f'INSERT INTO "{schema}".quarantine VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)', rows)
 
-    def _find_faults(self, units: list[Unit]) -> list[Fault]:
+    def find_faults(self, units: list[Unit]) -> list[Fault]:
         """The units the database refuses, each as small as can be told apart."""
         reason = self._try(units)
         if reason is None:
             return []
         if len(units) > 1:
             middle = len(units) // 2
-            return self._find_faults(units[:middle]) + self._find_faults(units[middle:])
+            return self.find_faults(units[:middle]) + self.find_faults(units[middle:])
         unit = units[0]
         if unit.size == 1 or not is_array(unit):
             return [Fault(unit, reason)]
         middle = (unit.first + unit.last) // 2
-        return self._find_faults([unit._replace(last=middle)]) + self._find_faults([unit._replace(first=middle + 1)])
+        return self.find_faults([unit._replace(last=middle)]) + self.find_faults([unit._replace(first=middle + 1)])
 
     def _try(self, units: list[Unit]) -> str | None:
         """Why the database refuses these units, or None; nothing is stored."""
         self._writer.begin()
         try:
             for space in {unit.record.space for unit in units}:
-                self._insert(space, schema_for(space), [u for u in units if u.record.space == space])
+                self.insert(space, schema_for(space), [u for u in units if u.record.space == space])
         except POISON as error:
             return str(error).splitlines()[0]
         finally:
             self._roll_back()
         return None
-
-
-def compact(config: Config) -> tuple[int, int]:
-    """Write the database's file anew, without what was deleted. For a stopped node: the caller has its directory.
-
-    Returns the file's size before and after, in bytes. Raises ``duckdb.Error`` and OSError; the old file stays then.
-    """
-    file = config.data_path / "store" / FILE_NAME
-    draft = file.with_name(FILE_NAME + ".compact")
-    draft.unlink(missing_ok=True)
-    Database(config).close()  # what is in its log goes into the file
-    before = file.stat().st_size
-    try:
-        with duckdb.connect() as connection:
-            connection.execute(f"SET memory_limit = '{config.query_memory_limit_bytes}B'")
-            connection.execute("SET preserve_insertion_order = true")
-            for path, name, mode in ((file, "old", "READ_ONLY"), (draft, "new", "READ_WRITE")):
-                literal = str(path).replace("'", "''")
-                connection.execute(f"ATTACH '{literal}' AS {name} ({mode})")
-            connection.execute("COPY FROM DATABASE old TO new")
-            connection.execute("CHECKPOINT new")
-        draft.chmod(file.stat().st_mode & 0o777)
-        draft.rename(file)
-        SYSTEM.sync_directory(file.parent)
-    finally:
-        draft.unlink(missing_ok=True)
-    return before, file.stat().st_size

@@ -20,12 +20,12 @@ from novamesh.spool import tally
 from novamesh.spool.files import SYSTEM, Files
 from novamesh.spool.frame import SEGMENT_HEADER_SIZE
 from novamesh.spool.reader import Position, SegmentReader
-from novamesh.spool.repair import SpoolDamage, quarantined, report_missing, set_aside
+from novamesh.spool.repair import SpoolDamage, quarantined, remove_set_aside, report_missing, set_aside, withdraw_report
 from novamesh.spool.segment import SUFFIX, close_request, has_writer, list_segments, read_mark, remove
 from novamesh.store.damage import DatabaseDamaged, is_damage
 from novamesh.store.duckdb import Database
 from novamesh.store.tasks import Tasks
-from novamesh.store.units import Loaded, Unit, time_of
+from novamesh.store.units import Unit, time_of
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,6 @@ LOAD_BYTES = 12 * 1024 * 1024
 # Far more than there are workers, far less than files that a process may open.
 OPEN_SEGMENTS = 256
 PRUNE_INTERVAL_S = 300
-EXPIRE_INTERVAL_S = 3600
 # No event takes longer from its time of receipt until it can be read from the spool.
 PRUNE_MARGIN = timedelta(hours=1)
 RETRY_S = 1.0
@@ -84,8 +83,7 @@ class Loader:
         self._unreadable: dict[Path, str] = {}
         self._given_up: dict[Path, SpoolDamage] = {}
         self.error: str | None = None
-        self.loaded = database.totals()
-        self.tasks = Tasks()
+        self.tasks = Tasks()  # of other threads, done between two rounds
 
     def run(self, stopping: threading.Event) -> None:
         """Load until ``stopping`` is set, then until nothing is left.
@@ -140,7 +138,7 @@ class Loader:
             ages = [unit.record.at for unit in found.units]
             self._behind_since = min(ages) / 1e6 if ages else None
             if found.units:
-                self._add(self._database.load(found.units, found.positions))
+                self._database.load(found.units, found.positions)
         except BaseException:
             self._rewind()
             raise
@@ -166,6 +164,25 @@ class Loader:
                 continue
         since = self._behind_since
         return Progress(backlog, max(0.0, now - since) if since is not None else 0.0)
+
+    def position(self, segment: str) -> Position:
+        """How far a segment is loaded. May be called from another thread."""
+        return self._positions.get(segment, Position())
+
+    def note(self, positions: dict[str, Position]) -> None:
+        """Something else than a round has committed these. For tasks."""
+        self._positions.update(positions)
+
+    def delete_set_aside(self, segment: Path) -> None:
+        """Delete a segment in quarantine of which nothing is to be loaded any more. For tasks. Raises ``duckdb.Error``
+        and OSError."""
+        with self.segments_kept():
+            self._files.sync_directory(self._database.directory)
+            self._database.finish_positions([segment.name])
+            remove_set_aside(segment, self._files)
+            self._positions.pop(segment.name, None)
+            self._counted.pop(segment.name, None)
+            self._database.forget_positions([segment.name])
 
     def damaged(self) -> int:
         """Segments that were set aside, or are missing."""
@@ -208,7 +225,7 @@ class Loader:
         for path in self._readers.keys() - there:
             reader = self._readers.pop(path)
             reader.close()
-            position, synced = self._positions.pop(path.name, Position()), read_mark(path)
+            position, synced = self.position(path.name), read_mark(path)
             if max(reader.position.offset, synced) > SEGMENT_HEADER_SIZE:
                 report_missing(path, position.offset, synced, self._files)
 
@@ -271,7 +288,7 @@ class Loader:
             frames = reader.read(max_bytes)
         except SpoolDamage as damage:
             return units, position, damage
-        counted = None if reader.live else self._counted_in(reader.path.name)
+        counted = None if reader.live else self.counted_in(reader.path.name)
         for frame in frames:
             try:
                 record, events = decode(frame.payload)
@@ -283,8 +300,9 @@ class Loader:
             position = Position(frame.end, frame.sequence)
         return units, reader.position, None
 
-    def _counted_in(self, segment: str) -> int:
-        """Up to which offset the writer of a segment, which is gone, has counted its events. Raises OSError."""
+    def counted_in(self, segment: str) -> int:
+        """Up to which offset the writer of a segment, which is gone, has counted its events. For the loader's thread.
+        Raises OSError."""
         if segment not in self._counted:
             self._counted[segment] = tally.read(self._ledger).segments.get(segment, 0)
         return self._counted[segment]
@@ -292,9 +310,6 @@ class Loader:
     def _rewind(self) -> None:
         """Nothing of this round was stored: read it again, from the positions that are."""
         self.close()
-
-    def _add(self, loaded: Loaded) -> None:
-        self.loaded = Loaded(*(a + b for a, b in zip(self.loaded, loaded, strict=True)))
 
     def _delete_finished(self) -> bool:
         finished = [reader for reader in self._readers.values() if reader.finished]
@@ -309,6 +324,7 @@ class Loader:
                 del self._readers[reader.path]
                 reader.close()
                 remove(reader.path, self._files)
+                withdraw_report(reader.path, self._files)
                 self._positions.pop(reader.path.name, None)
                 self._counted.pop(reader.path.name, None)
             self._database.forget_positions(names)

@@ -50,7 +50,15 @@ SPACE = """
         SELECT * REPLACE (properties::VARIANT AS properties, context::VARIANT AS context) FROM "{schema}".events_plain;
     CREATE TABLE IF NOT EXISTS "{schema}".quarantine (
         received_at TIMESTAMP, batch_id VARCHAR, event_index BIGINT, events BIGINT, reason VARCHAR, body VARCHAR,
-        quarantined_at TIMESTAMP);
+        quarantined_at TIMESTAMP, id UUID, project VARCHAR);
+    ALTER TABLE "{schema}".quarantine ADD COLUMN IF NOT EXISTS id UUID;
+    ALTER TABLE "{schema}".quarantine ADD COLUMN IF NOT EXISTS project VARCHAR;
+    UPDATE "{schema}".quarantine SET project = substr('{schema}', 3), id = (
+        coalesce(substr(batch_id, 3), replace(uuidv7()::VARCHAR, '-', '')[:28]) || lpad(to_hex(event_index), 4, '0')
+    )::UUID WHERE id IS NULL;
+    CREATE TABLE IF NOT EXISTS "{schema}".batches (
+        batch UUID, events BIGINT, received_at TIMESTAMP, stored BIGINT, duplicates BIGINT, quarantined BIGINT,
+        dropped BIGINT);
     CREATE TABLE IF NOT EXISTS "{schema}".seen (key UUID NOT NULL, "at" TIMESTAMP NOT NULL);
 """
 

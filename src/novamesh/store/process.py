@@ -20,15 +20,25 @@ from novamesh.errors import StartError
 from novamesh.logs import configure
 from novamesh.store.admin import Admin
 from novamesh.store.audit import Auditor
-from novamesh.store.contract import EXIT_REFUSED, SOCKET_NAME, StoreStatus
+from novamesh.store.contract import (
+    EXIT_REFUSED,
+    SOCKET_NAME,
+    ReceiptRequest,
+    RecountRequest,
+    StatusRequest,
+    StoreStatus,
+    WaitRequest,
+)
 from novamesh.store.damage import DatabaseDamaged, is_damage
 from novamesh.store.duckdb import Database
 from novamesh.store.loader import Loader
 from novamesh.store.memory import bound
 from novamesh.store.opening import note_damage
+from novamesh.store.quarantine_admin import QuarantineAdmin
 from novamesh.store.queries import Limits, QueryServer
 from novamesh.store.recount import Places
 from novamesh.store.standby import wait_for_database
+from novamesh.store.whereabouts import Whereabouts
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +55,19 @@ class StoreProcess:
         self._database = database
         self._loader = Loader(self._database, *places)
         self._auditor = Auditor(self._database, self._loader, places)
+        whereabouts = Whereabouts(self._database, self._loader, directory.spool)
+        admin = Admin(self._database, self._loader, directory, config.retention_days, self._stopping)
         self._queries = QueryServer(
             self._database,
             directory.run / SOCKET_NAME,
-            self._status,
+            {
+                StatusRequest: self._status,
+                RecountRequest: lambda _: self._auditor.recount(),
+                ReceiptRequest: whereabouts.receipt,
+                WaitRequest: whereabouts.awaited,
+                **admin.answers(),
+                **QuarantineAdmin(self._database, self._loader, places, self._auditor.recount).answers(),
+            },
             Limits(
                 time_s=config.query_time_limit_ms / 1000,
                 concurrent=config.query_max_concurrent,
@@ -59,8 +78,7 @@ class StoreProcess:
                 key_waiting=config.query_key_waiting,
                 key_exports=config.export_key_concurrent,
             ),
-            Admin(self._database, self._loader, directory, config.retention_days, self._stopping),
-            self._auditor.recount,
+            admin.hold,
         )
 
     def run(self) -> None:
@@ -76,9 +94,9 @@ class StoreProcess:
         self._database.close()
         log.info("store has stopped")
 
-    def _status(self) -> StoreStatus:
+    def _status(self, _request: StatusRequest) -> StoreStatus:
         progress = self._loader.progress(time.time())
-        loaded = self._loader.loaded
+        loaded = self._database.totals()
         return StoreStatus(
             backlog_bytes=progress.backlog_bytes,
             lag_s=progress.lag_s,

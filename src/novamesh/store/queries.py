@@ -7,32 +7,27 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
 import msgspec
 
-from novamesh.errors import InternalError, QueryTimeout, QueryTooLarge, RequestError
-from novamesh.store.admin import Admin
+from novamesh.errors import InternalError, QueryTimeout, QueryTooLarge, RequestError, StoreUnavailable
 from novamesh.store.answers import Answer, ClientGone, Description, out_of_memory, reported
 from novamesh.store.contract import (
     DATA,
     END,
     REQUEST_LIMIT,
-    EraseRequest,
+    ExtentAnswer,
     ExtentRequest,
+    HoldAnswer,
     HoldRequest,
     OtherSqlNeeded,
     QueryRequest,
     Question,
-    RecountAnswer,
-    RecountRequest,
     Request,
-    RetentionRequest,
-    StatusRequest,
-    StoreStatus,
     TypesAnswer,
     TypesChanged,
     TypesRequest,
@@ -59,6 +54,11 @@ READ_S = 10.0
 # Threads for what is short, beside those of the queries that run.
 SHORT_REQUESTS = 64
 _decoder = msgspec.json.Decoder(Request)
+
+# What answers each kind of request that is no query.
+Answers = Mapping[Any, Callable[[Any], msgspec.Struct]]
+# What answers a HoldRequest: it is told where the client is, and how to answer it.
+Hold = Callable[[socket.socket, Callable[[HoldAnswer], None]], None]
 
 
 class Limits(NamedTuple):
@@ -142,16 +142,14 @@ class QueryServer:
         self,
         database: Database,
         path: Path,
-        status: Callable[[], StoreStatus],
+        answers: Answers,
         limits: Limits,
-        admin: Admin,
-        recount: Callable[[], RecountAnswer],
+        hold: Hold,
     ) -> None:
         self._database = database
-        self._status = status
-        self._admin = admin
+        self._answers: Answers = {ExtentRequest: self._extent, TypesRequest: self._types, **answers}
         self._limits = limits
-        self._recount = recount
+        self._hold = hold
         self._turns = Turns(limits.concurrent, limits.key_concurrent, limits.key_waiting, limits.time_s)
         self._export_turns = Turns(limits.exports, limits.key_exports, limits.key_waiting, limits.time_s)
         self._threads = threading.BoundedSemaphore(SHORT_REQUESTS + limits.concurrent + limits.exports)
@@ -223,7 +221,7 @@ class QueryServer:
                     runs = self._turns_for(request).enter(asked)
                     ticket = asked  # from here on somebody else closes it
                 elif isinstance(request, HoldRequest):
-                    self._admin.hold(client, lambda answer: _tell(client, answer))
+                    self._hold(client, lambda answer: _tell(client, answer))
                 else:
                     _tell(client, self._told(request))
         finally:
@@ -254,26 +252,32 @@ class QueryServer:
             except (OSError, ClientGone):
                 raise
             except Exception as error:
-                if isinstance(error, duckdb.Error) and is_damage(error):
-                    self._database.damage = str(error)
+                self._note_damage(error)
                 log.exception("a request to the store failed")
                 client.sendall(error_message(InternalError("The query failed inside the node; its log says why.")))
 
     def _told(self, request: Question) -> msgspec.Struct:
-        match request:
-            case StatusRequest():
-                return self._status()
-            case RecountRequest():
-                return self._recount()
-            case TypesRequest():
-                return TypesAnswer(*self._database.path_types(request.space))
-            case ExtentRequest():
-                self._database.ensure_space(request.space)
-                return self._database.extent(request.space)
-            case EraseRequest():
-                return self._admin.erase(request)
-            case RetentionRequest():
-                return self._admin.retention(request)
+        try:
+            return self._answers[type(request)](request)
+        except duckdb.Error as error:
+            # The statement is ours, so the fault is in the database.
+            self._note_damage(error)
+            log.exception("a request to the store failed")
+            raise StoreUnavailable("The store of this node has a fault and is looked after; try again later.") from None
+        except OSError as error:
+            log.error("the files cannot be read or changed", extra={"cause": str(error)})
+            raise StoreUnavailable("The disk of this node refused to read or change its files; see the log.") from None
+
+    def _note_damage(self, error: Exception) -> None:
+        if isinstance(error, duckdb.Error) and is_damage(error):
+            self._database.damage = str(error)
+
+    def _types(self, request: TypesRequest) -> TypesAnswer:
+        return TypesAnswer(*self._database.path_types(request.space))
+
+    def _extent(self, request: ExtentRequest) -> ExtentAnswer:
+        self._database.ensure_space(request.space)
+        return self._database.extent(request.space)
 
     def _query(self, client: socket.socket, request: QueryRequest) -> None:
         export = request.limit is None
@@ -289,8 +293,7 @@ class QueryServer:
                     self._database.ensure_space(request.space)
                     answer.send()
                 except duckdb.Error as error:
-                    if is_damage(error):
-                        self._database.damage = str(error)
+                    self._note_damage(error)
                     answer.fail(reported(error, running.reason, time_limit_s))
                 except QueryTooLarge as error:
                     answer.fail(error)

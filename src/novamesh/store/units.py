@@ -51,6 +51,10 @@ class Loaded(NamedTuple):
     duplicates: int
     quarantined: int
 
+    def plus(self, other: "Loaded") -> "Loaded":
+        """Both together."""
+        return Loaded(*(a + b for a, b in zip(self, other, strict=True)))
+
 
 class Arrived(NamedTuple):
     """Of one space: how many events a load takes from the spool, and how many of them nobody has counted before."""
@@ -68,9 +72,19 @@ def arrived(units: list[Unit]) -> dict[str, Arrived]:
     return found
 
 
+def size_of(units: list[Unit]) -> int:
+    """Events of all units together."""
+    return sum(unit.size for unit in units)
+
+
 def time_of(us: int) -> datetime:
     """A record's time of receipt as the database keeps it: UTC, without a zone."""
     return datetime.fromtimestamp(us / 1_000_000, UTC).replace(tzinfo=None)
+
+
+def event_id(batch: str, place: int) -> str:
+    """The UUID of an event, as hexadecimal digits."""
+    return f"{batch}{place:04x}"
 
 
 def without(unit: Unit, bad: set[int]) -> list[Unit]:

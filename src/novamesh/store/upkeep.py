@@ -1,7 +1,7 @@
 """What takes events out of the database on purpose: one person's, or old ones. Every event taken out is counted.
 
-All of it runs on the loader's thread, between two loads (see ``Loader.call``), so that nothing is written at the same
-time. Raises ``duckdb.Error``; nothing has changed then.
+All of it runs on the loader's thread, between two loads (see :mod:`novamesh.store.tasks`), in a transaction of the
+caller's. Raises ``duckdb.Error``.
 """
 
 from datetime import datetime
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import duckdb
 import msgspec
 
+from novamesh.store import receipts
 from novamesh.store.contract import schema_for
 
 _TABLES = ("events_shredded", "events_plain")
@@ -29,46 +30,37 @@ class Erased(NamedTuple):
 def erase(writer: duckdb.DuckDBPyConnection, space: str, user_id: str) -> Erased:
     """Remove all that is stored of one person in one space."""
     schema = schema_for(space)
-    writer.begin()
-    try:
-        events = sum(_delete(writer, f'"{schema}".{table} WHERE user_id = ?', [user_id]) for table in _TABLES)
-        erased = Erased(events, _erase_quarantined(writer, schema, user_id))
-        writer.execute(_COUNT, [erased.events, 0, erased.quarantined, space])
-        writer.commit()
-    except BaseException:
-        writer.rollback()
-        raise
+    events = sum(_delete(writer, f'"{schema}".{table} WHERE user_id = ?', [user_id]) for table in _TABLES)
+    erased = Erased(events, _erase_quarantined(writer, schema, user_id))
+    writer.execute(_COUNT, [erased.events, 0, erased.quarantined, space])
     return erased
 
 
 def expire(writer: duckdb.DuckDBPyConnection, space: str, before: datetime) -> int:
     """Remove the events that happened, or were received, before a time (UTC, without a zone). Returns how many.
 
+    Receipts of batches that were received before it go, too.
+
     Either counts: an event that claims to be of the year 2099 must not stay for ever.
     """
     schema = schema_for(space)
     where = 'WHERE "timestamp" < $before OR received_at < $before'
-    writer.begin()
-    try:
-        events = sum(_delete(writer, f'"{schema}".{table} {where}', {"before": before}) for table in _TABLES)
-        quarantined = _sum(
-            writer, f'SELECT sum(events) FROM "{schema}".quarantine WHERE received_at < $before', {"before": before}
-        )
-        _delete(writer, f'"{schema}".quarantine WHERE received_at < $before', {"before": before})
-        writer.execute(_COUNT, [0, events, quarantined, space])
-        writer.commit()
-    except BaseException:
-        writer.rollback()
-        raise
+    events = sum(_delete(writer, f'"{schema}".{table} {where}', {"before": before}) for table in _TABLES)
+    quarantined = _sum(
+        writer, f'SELECT sum(events) FROM "{schema}".quarantine WHERE received_at < $before', {"before": before}
+    )
+    for table in ("quarantine", "batches"):
+        _delete(writer, f'"{schema}".{table} WHERE received_at < $before', {"before": before})
+    writer.execute(_COUNT, [0, events, quarantined, space])
     return events + quarantined
 
 
 def _erase_quarantined(writer: duckdb.DuckDBPyConnection, schema: str, user_id: str) -> int:
     """Rows of a single event go whole. Of a row that holds several, as they could not be told apart, one's own do."""
     gone = 0
-    rows = writer.cursor().execute(f'SELECT rowid, events, body FROM "{schema}".quarantine')
+    rows = writer.cursor().execute(f'SELECT rowid, batch_id, received_at, events, body FROM "{schema}".quarantine')
     while page := rows.fetchmany(_PAGE_ROWS):
-        for row, events, body in page:
+        for row, batch_id, received_at, events, body in page:
             rest = _others(body, user_id)
             if rest is None:
                 continue
@@ -77,6 +69,7 @@ def _erase_quarantined(writer: duckdb.DuckDBPyConnection, schema: str, user_id: 
                 writer.execute(change, [len(rest), msgspec.json.encode(rest).decode(), row])
             else:
                 writer.execute(f'DELETE FROM "{schema}".quarantine WHERE rowid = ?', [row])
+            receipts.note_gone(writer, schema, batch_id, received_at, events - len(rest))
             gone += events - len(rest)
     return gone
 
