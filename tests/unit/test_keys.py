@@ -78,7 +78,7 @@ def test_authorize(store: KeyStore, keyring: Keyring, scheme: str) -> None:
     secret = store.create("default", ("ingest",))
     keyring.refresh()
     assert keyring.authorize(scheme + secret, "ingest").project == "default"
-    with pytest.raises(Forbidden, match="may not query"):
+    with pytest.raises(Forbidden, match="lacks the scope query"):
         keyring.authorize(scheme + secret, "query")
 
 
