@@ -173,7 +173,8 @@ def test_health_example(run: Run, page: str, shared_node: RunningNode) -> None:
 
 def test_ready_example(run: Run, page: str, shared_node: RunningNode) -> None:
     shared_node.settle()
-    assert run(examples(page)["Readiness"], "") == (200, {"status": "ready"})
+    status, body = run(examples(page)["Readiness"], "")
+    assert (status, list(body), body["status"]) == (200, ["status", "ledger"], "ready")
 
 
 def test_ingest_example(run: Run, page: str, shared_node: RunningNode) -> None:
