@@ -49,6 +49,7 @@ CODES: Final[dict[str, set[str]]] = {
     "/metrics": {"unauthorized", "forbidden"},
     # The key has no scope for it: what is stored is never erased here.
     "/v1/users": {"unauthorized", "forbidden", "not_found", "invalid_parameter"},
+    "/v1/batches": {"unauthorized", "forbidden", "not_found", "invalid_parameter", "store_unavailable"},
     "/v1/ingest": {"invalid_event", *_BODY},
     "/v1/batch": {"invalid_event", *_BODY},
     "/v1/query": _QUERY,
@@ -145,7 +146,8 @@ def _check_error(sent: Sent, status: int, headers: dict[str, str], text: str, ab
     assert ("allow" in headers) == (status == 405), about
     if sent.path is not None:
         path = sent.path.partition("?")[0]
-        known = CODES.get("/v1/users" if path.startswith("/v1/users/") else path)
+        prefix = next((one for one in ("/v1/users", "/v1/batches") if path.startswith(one + "/")), path)
+        known = CODES.get(prefix) if path not in ("/v1/users", "/v1/batches") else None
         assert code in ({"not_found"} if known is None else {"method_not_allowed", *known}), about
 
 
