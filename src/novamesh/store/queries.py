@@ -36,6 +36,7 @@ from novamesh.store.contract import (
 )
 from novamesh.store.damage import is_damage
 from novamesh.store.duckdb import Database
+from novamesh.store.listener import listen
 from novamesh.store.turns import Ticket, Turns
 
 log = logging.getLogger(__name__)
@@ -156,15 +157,7 @@ class QueryServer:
         self._watchdog = Watchdog()
         self._descriptions: dict[str, Description] = {}
         self._closed = threading.Event()
-        path.unlink(missing_ok=True)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # The mask, not a chmod afterwards: the socket must never be open to others.
-        before = os.umask(0o177)
-        try:
-            self._listener.bind(str(path))
-        finally:
-            os.umask(before)
-        self._listener.listen(128)
+        self._listener = listen(path)
 
     def start(self) -> None:
         """Serve from daemon threads."""

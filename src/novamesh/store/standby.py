@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import socket
 import threading
 from pathlib import Path
@@ -11,6 +10,7 @@ from novamesh.config import Config
 from novamesh.errors import StoreUnavailable
 from novamesh.store.contract import REQUEST_LIMIT, error_message
 from novamesh.store.duckdb import Database
+from novamesh.store.listener import listen
 from novamesh.store.opening import DatabaseClosed, open_database
 
 log = logging.getLogger(__name__)
@@ -49,15 +49,7 @@ class Standby:
 
     def __init__(self, path: Path) -> None:
         self.reason = ""
-        path.unlink(missing_ok=True)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # The mask, not a chmod afterwards: the socket must never be open to others.
-        before = os.umask(0o177)
-        try:
-            self._listener.bind(str(path))
-        finally:
-            os.umask(before)
-        self._listener.listen(128)
+        self._listener = listen(path)
         self._thread = threading.Thread(target=self._run, name="standby", daemon=True)
         self._thread.start()
 
