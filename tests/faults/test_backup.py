@@ -117,6 +117,7 @@ def test_what_a_backup_and_a_restore_refuse(node: RunningNode, tmp_path: Path) -
 
 
 def test_while_a_copy_is_made_the_node_accepts_and_answers_and_loads_afterwards(node: RunningNode) -> None:
+    assert node.count() == 0  # the store is there
     with socket.socket(socket.AF_UNIX) as holder:
         holder.connect(str(node.data_dir / "run" / SOCKET_NAME))
         holder.sendall(msgspec.json.encode(HoldRequest()) + b"\n")
@@ -127,6 +128,7 @@ def test_while_a_copy_is_made_the_node_accepts_and_answers_and_loads_afterwards(
 
 
 def test_a_node_that_is_told_to_stop_while_a_copy_is_made_stops(node: RunningNode) -> None:
+    assert node.count() == 0  # the store is there
     with socket.socket(socket.AF_UNIX) as holder:
         holder.connect(str(node.data_dir / "run" / SOCKET_NAME))
         holder.sendall(msgspec.json.encode(HoldRequest()) + b"\n")
