@@ -158,6 +158,22 @@ def test_a_spool_too_large_to_search_says_so(store: Store, monkeypatch: pytest.M
         receipt(store, A)
 
 
+def test_who_comes_while_many_search_is_told_at_once(store: Store) -> None:
+    """Each search has one of the threads that also say how the store is."""
+    store.take(named("a"), batch=A)
+    store.send(named("b"), batch=B)
+    looking = look(store)
+    for _ in range(module.SEARCHES):
+        assert looking._room.acquire(blocking=False)
+    with pytest.raises(StoreUnavailable, match="again later"):
+        looking.receipt(ReceiptRequest("default", B))
+    assert looking.receipt(ReceiptRequest("default", A)).receipt == stored(1, 1), "it needs no search"
+    looking._room.release()
+    for _ in range(2):
+        found = looking.receipt(ReceiptRequest("default", B)).receipt
+        assert (found and found.status) == "queued"
+
+
 # ---- Searching the spool --------------------------------------------------------------------------------
 
 

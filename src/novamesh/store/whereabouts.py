@@ -24,6 +24,8 @@ from novamesh.store.loader import Loader
 
 # Some GB of a backlog can be searched in this time, and nobody waits longer for a receipt.
 SEARCH_S = 5.0
+# Searches under way or waiting: each has one of the threads that answer for the store's health, too.
+SEARCHES = 8
 
 
 class Whereabouts:
@@ -34,6 +36,7 @@ class Whereabouts:
         self._loader = loader
         self._spool = spool
         self._searching = threading.Lock()
+        self._room = threading.BoundedSemaphore(SEARCHES)
 
     def receipt(self, request: ReceiptRequest) -> ReceiptAnswer:
         """What became of a batch. Raises :class:`StoreUnavailable` when the spool is too large to be searched."""
@@ -48,17 +51,18 @@ class Whereabouts:
 
     def _in_spool(self, request: ReceiptRequest) -> Receipt | None:
         """Look through what is not loaded; one search at a time, so that many do not keep the loader waiting."""
-        deadline = time.monotonic() + SEARCH_S
-        if not self._searching.acquire(timeout=SEARCH_S):
+        if not self._room.acquire(blocking=False):
             raise _too_long()
+        deadline = time.monotonic() + SEARCH_S
         try:
-            return self._search(self._spool, "queued", request, deadline) or self._search(
-                self._spool / QUARANTINE, "quarantined", request, deadline
-            )
+            with self._searching:
+                return self._search(self._spool, "queued", request, deadline) or self._search(
+                    self._spool / QUARANTINE, "quarantined", request, deadline
+                )
         except SearchTooLong:
             raise _too_long() from None
         finally:
-            self._searching.release()
+            self._room.release()
 
     def _search(self, directory: Path, status: BatchStatus, request: ReceiptRequest, deadline: float) -> Receipt | None:
         for segment in list_segments(directory) if directory.exists() else []:
