@@ -101,7 +101,8 @@ def _note(cursor: duckdb.DuckDBPyConnection, space: str, table: str, count: int)
         budget.admit(paths_of("properties", shape))
     rows = [(space, path, types) for path, types in sorted(budget.all_types().items())]
     cursor.executemany("INSERT INTO novamesh.paths VALUES (?, ?, ?)", rows)
-    cursor.execute("INSERT INTO novamesh.counters VALUES (?, ?, 0, 0)", [space, count])
+    counted = "space, received, stored, recovered, duplicates, quarantined"
+    cursor.execute(f"INSERT INTO novamesh.counters ({counted}) VALUES (?, ?, ?, ?, 0, 0)", [space, count, count, count])
 
 
 def _rows(space: str, first: int, end: int, count: int) -> str:
