@@ -7,8 +7,8 @@ it at ``now`` is ``(full_at - now) * rate``, and taking n events moves it by ``n
 
 A bucket is read and written under a lock of its 8 bytes of the file, which ends with the process that holds it. So
 the limit holds for the node, exactly, and no worker can keep it locked by dying. A worker that finds it locked
-:data:`TRIES` times in a row (its holder was stopped between two instructions) goes on without: the one error there is,
-of at most one request.
+:data:`TRIES` times in a row (its holder was stopped between two instructions) goes on without. That is the one error
+there is: what others take at that moment may be taken once more.
 """
 
 import contextlib
@@ -103,6 +103,7 @@ class Rates:
             with contextlib.suppress(BlockingIOError):
                 fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _SIZE, place * _SIZE)
                 return True
+            os.sched_yield()  # it may be waiting for this very core
         return False
 
 
