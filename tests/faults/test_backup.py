@@ -1,14 +1,14 @@
 """Backups: made while events come in, checked, restored; and a node that lost its database and got it back."""
 
 import json
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from novamesh.store.contract import SOCKET_NAME, HoldRequest
+from novamesh.cli.store import asking
+from novamesh.datadir import DataDirectory
+from novamesh.store.contract import HoldAnswer, HoldRequest
 from tests.faults.load import Senders
 from tests.support import RunningNode, run_cli, running_node, wait_for
 
@@ -118,10 +118,8 @@ def test_what_a_backup_and_a_restore_refuse(node: RunningNode, tmp_path: Path) -
 
 def test_while_a_copy_is_made_the_node_accepts_and_answers_and_loads_afterwards(node: RunningNode) -> None:
     assert node.count() == 0  # the store is there
-    with socket.socket(socket.AF_UNIX) as holder:
-        holder.connect(str(node.data_dir / "run" / SOCKET_NAME))
-        holder.sendall(msgspec.json.encode(HoldRequest()) + b"\n")
-        assert holder.recv(5)[:1] == b"D"
+    with asking(DataDirectory(node.data_dir), HoldRequest(), HoldAnswer) as held:
+        assert held.events == 0
         node.send([{"event": "e", "user_id": f"u{n}"} for n in range(100)])
         assert node.count() == 0  # answered, from what is stored
     node.wait_for_count(100)
@@ -129,10 +127,8 @@ def test_while_a_copy_is_made_the_node_accepts_and_answers_and_loads_afterwards(
 
 def test_a_node_that_is_told_to_stop_while_a_copy_is_made_stops(node: RunningNode) -> None:
     assert node.count() == 0  # the store is there
-    with socket.socket(socket.AF_UNIX) as holder:
-        holder.connect(str(node.data_dir / "run" / SOCKET_NAME))
-        holder.sendall(msgspec.json.encode(HoldRequest()) + b"\n")
-        assert holder.recv(5)[:1] == b"D"
+    with asking(DataDirectory(node.data_dir), HoldRequest(), HoldAnswer) as held:
+        assert held.events == 0
         assert node.post("/v1/ingest", {"event": "e"}).status_code == 202
         assert node.stop() == 0
     assert not list((node.data_dir / "spool").glob("*.seg"))

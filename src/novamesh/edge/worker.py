@@ -55,7 +55,6 @@ class Worker:
         self.types: dict[str, PathTypes] = {}  # of each space, as the store last said
         self.checking = asyncio.Semaphore(1)  # for SQL that takes long to check
         self.idle = IdleWatch(config, connections(config), self.busy)
-        self._started = time.monotonic()
         limits = Limits(directory.spool, config.spool_limit_bytes, config.disk_reserve_bytes)
         self._tally = Tally(directory.ledger, directory.spool)
         self.spool = SpoolWriter(

@@ -35,7 +35,7 @@ from typing import NamedTuple
 import msgspec
 from google_crc32c import extend, value
 
-from novamesh.spool.files import SYSTEM
+from novamesh.spool.files import SYSTEM, write_new
 from novamesh.spool.repair import QUARANTINE
 from novamesh.spool.segment import has_writer
 
@@ -193,10 +193,7 @@ def fold(directory: Path, spool: Path) -> None:
     segments = newest | _existing(counted.segments, spool)
     base = Base(segments, counted.counts, [path.name for path in kept])
     draft = directory / (BASE_NAME + ".new")
-    with draft.open("wb") as file:
-        file.write(msgspec.json.encode(base))
-        file.flush()
-        os.fsync(file.fileno())
+    write_new(SYSTEM, draft, msgspec.json.encode(base))
     draft.rename(directory / BASE_NAME)
     SYSTEM.sync_directory(directory)
     SYSTEM.sync_directory(directory.parent)

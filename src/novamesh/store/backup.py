@@ -26,7 +26,7 @@ import msgspec
 from novamesh import __version__
 from novamesh.datadir import DataDirectory
 from novamesh.errors import NovameshError
-from novamesh.spool.files import SYSTEM
+from novamesh.spool.files import SYSTEM, write_new
 from novamesh.spool.repair import QUARANTINE
 from novamesh.spool.segment import has_writer, list_segments, read_mark
 from novamesh.store.damage import FILE_NAME
@@ -81,7 +81,7 @@ def copy(directory: DataDirectory, target: Path, events: int) -> Manifest:
         manifest = Manifest(
             FORMAT, __version__, datetime.now(UTC).isoformat(timespec="seconds"), events, _list(partial)
         )
-        _write(partial / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
+        write_new(SYSTEM, partial / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
         for folder in (partial / directory.store.name, partial / directory.spool.name, partial):
             SYSTEM.sync_directory(folder)
         partial.rename(target)
@@ -229,11 +229,3 @@ def _list(directory: Path) -> list[File]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        os.fchmod(file.fileno(), 0o600)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

@@ -39,9 +39,8 @@ def erase(writer: duckdb.DuckDBPyConnection, space: str, user_id: str) -> Erased
 def expire(writer: duckdb.DuckDBPyConnection, space: str, before: datetime) -> int:
     """Remove the events that happened, or were received, before a time (UTC, without a zone). Returns how many.
 
-    Receipts of batches that were received before it go, too.
-
-    Either counts: an event that claims to be of the year 2099 must not stay for ever.
+    Either counts: an event that claims to be of the year 2099 must not stay for ever. Receipts of batches that were
+    received before it go, too.
     """
     schema = schema_for(space)
     where = 'WHERE "timestamp" < $before OR received_at < $before'
