@@ -8,6 +8,11 @@ def resident(pid: int) -> int:
     return _status(pid, "VmRSS")
 
 
+def private(pid: int) -> int:
+    """Private and writable now, resident or not: what RLIMIT_DATA counts."""
+    return _status(pid, "VmData")
+
+
 def peak(pid: int) -> int:
     """The most that was resident since the start, or since ``reset_peak``."""
     return _status(pid, "VmHWM")

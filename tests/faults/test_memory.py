@@ -11,7 +11,7 @@ from novamesh.store.contract import ERROR, MESSAGE, StoreError
 from novamesh.store.memory import data_limit
 from tests.faults.load import Senders, check_exactly_once
 from tests.hostile import ask_store, store_pid
-from tests.memory import peak
+from tests.memory import peak, private
 from tests.support import RunningNode, wait_for
 
 MIB = 1024 * 1024
@@ -56,7 +56,10 @@ def test_a_bomb_ends_its_query_alone(node: RunningNode, sql: str) -> None:
     node.send([{"event": "before"}])
     node.wait_for_count(1)
     store = store_pid(node)
+    before = private(store)
     assert answer(ask_store(node, sql)) == "query_too_large"
+    # Given back before it was told: what is left would fail the next ones, which are small.
+    assert private(store) < before + QUERY_MEMORY
     assert peak(store) < data_limit(QUERY_MEMORY)
     node.send([{"event": "after"}])
     node.wait_for_count(2)

@@ -37,6 +37,7 @@ from novamesh.store.contract import (
 from novamesh.store.damage import is_damage
 from novamesh.store.duckdb import Database
 from novamesh.store.listener import listen
+from novamesh.store.memory import give_back
 from novamesh.store.turns import Ticket, Turns
 
 log = logging.getLogger(__name__)
@@ -241,6 +242,8 @@ class QueryServer:
             try:
                 yield
             except (RequestError, OtherSqlNeeded) as error:
+                if isinstance(error, QueryTooLarge):
+                    give_back()  # before it is told: whoever asks next must not meet the limit because of it
                 client.sendall(error_message(error))
             except (OSError, ClientGone):
                 raise
