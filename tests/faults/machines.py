@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.faults.model import KINDS, Promise, Request, make_request
 from tests.faults.node_parts import PLACES, NodeParts
-from tests.support import DEADLINE_S, RunningNode, wait_for
+from tests.support import DEADLINE_S, RunningNode, run_cli, wait_for
 
 kinds = st.lists(st.sampled_from(KINDS), min_size=1, max_size=4)
 sizes = st.integers(1, 30)
@@ -65,6 +65,7 @@ class PartsMachine(Clients):
     def teardown(self) -> None:
         try:
             self.promise.check(self.parts.settle())
+            self.parts.check_ledger()
         finally:
             self.parts.close()
             shutil.rmtree(self.directory)
@@ -125,6 +126,10 @@ class PartsMachine(Clients):
         assert not stored or max(stored.values()) == 1, "stored more than once"
         assert stored.keys() <= self.promise.must | self.promise.may.keys(), "stored, but refused or never sent"
 
+    @invariant()
+    def the_ledger_holds(self) -> None:
+        self.parts.check_ledger()
+
 
 class NodeMachine(Clients):
     """A real node, whose processes are killed and stopped while clients send."""
@@ -147,6 +152,8 @@ class NodeMachine(Clients):
         """Wait until all that was accepted is stored, then stop in order, so that the spool is empty, and look again."""
         wait_for(lambda: self.promise.must <= self.stored().keys(), what=f"all that was accepted\n{self.node.log}")
         assert self.node.stop() == 0
+        verified = run_cli("verify", "--data-dir", self.node.data_dir)
+        assert verified.returncode == 0, verified.stdout
         self.restart()
         self.promise.check(self.stored())
 

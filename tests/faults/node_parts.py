@@ -26,8 +26,10 @@ from novamesh.spool.segment import list_segments, read_mark
 from novamesh.spool.tally import Tally
 from novamesh.spool.writer import Limits, SpoolWriter
 from novamesh.store import loader as loaders
+from novamesh.store.contract import Gaps
 from novamesh.store.duckdb import Database
 from novamesh.store.loader import Loader
+from novamesh.store.recount import Places, recount
 from tests.api.contract import encoded
 from tests.faults.model import Request
 from tests.unit.spool_files import NODE
@@ -41,6 +43,25 @@ class Crash(BaseException):
     """The process is gone: nobody handles this, as nobody handles a SIGKILL."""
 
 
+class _Noting(SystemFiles):
+    """The system's files, and how much of each segment was synced through them."""
+
+    def __init__(self, synced: dict[str, int]) -> None:
+        self._synced = synced
+
+    def fdatasync(self, descriptor: int) -> None:  # type: ignore[override] # a method for a function
+        os.fdatasync(descriptor)
+        self._note(descriptor)
+
+    def fsync(self, descriptor: int) -> None:  # type: ignore[override]
+        os.fsync(descriptor)
+        self._note(descriptor)
+
+    def _note(self, descriptor: int) -> None:
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        self._synced[name] = os.fstat(descriptor).st_size
+
+
 class NodeParts:
     """One node's spool and store. ``directory`` holds its files, and after each crash a new copy of them."""
 
@@ -48,6 +69,7 @@ class NodeParts:
         self._directory = directory
         self._lives = 0
         self._clock = NOW
+        self._synced: dict[str, int] = {}  # what the loader has synced of each segment, in bytes
         self._loop = asyncio.new_event_loop()
         for name in ("spool", "ledger"):
             (self._home / name).mkdir(parents=True)
@@ -61,7 +83,7 @@ class NodeParts:
         spool, ledger = self._home / "spool", self._home / "ledger"
         clear_leftovers(spool)
         # Of each their own, so that a fault meets the one that is meant.
-        self._writer_files, self._loader_files = SystemFiles(), SystemFiles()
+        self._writer_files, self._loader_files = SystemFiles(), _Noting(self._synced)
         config = Config(data_dir=str(self._home), query_threads=1)
         self._database = Database(config)
         self._loader = Loader(self._database, spool, NODE, ledger, self._loader_files)
@@ -186,7 +208,8 @@ class NodeParts:
             with path.open("r+b") as file:
                 size = file.seek(0, os.SEEK_END)
                 # What is behind the mark may have got to the disk, all or in part.
-                file.truncate(random.randint(min(read_mark(path), size), size))
+                synced = max(read_mark(path), self._synced.get(path.name, 0))
+                file.truncate(random.randint(min(synced, size), size))
                 file.seek(0, os.SEEK_END)
                 file.write(random.randbytes(random.choice((0, 1, 8, 100))))
 
@@ -209,6 +232,13 @@ class NodeParts:
         with self._database.cursor() as cursor:
             rows = cursor.execute("SELECT user_id, count(*) FROM p_default.events GROUP BY 1").fetchall()
         return Counter(dict(rows))
+
+    def check_ledger(self) -> None:
+        """Count all anew, wherever the node stands."""
+        places = Places(self._home / "spool", NODE, self._home / "ledger")
+        with self._database.cursor() as cursor:
+            gaps = {space: one.gaps for space, one in recount(cursor, places).items() if one.gaps != Gaps()}
+        assert gaps == {}, "the ledger does not hold"
 
     def settle(self) -> Counter[str]:
         """Load all there is; nothing may be set aside."""

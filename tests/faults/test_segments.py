@@ -101,6 +101,20 @@ def test_a_segment_truncated_after_it_was_loaded_in_part(store: Store) -> None:
     check_reported(store, segment, [], f"was synced up to offset {ends[2]}")
 
 
+def test_what_a_killed_writer_had_not_synced_is_synced_before_it_is_loaded(store: Store) -> None:
+    segment, ends = killed_writer(store)
+    mark_path(segment).write_bytes(ends[0].to_bytes(8, "little"))
+    files = FaultyFiles()
+    files.fail("fdatasync", errno.EIO)
+    reader = SegmentReader(segment, NODE, Position(), files)
+    with pytest.raises(OSError, match="Input/output"):
+        reader.read(1000)
+    assert len(reader.read(1000)) == len(NAMES)
+    reader.read(1000)
+    assert files.calls.count("fdatasync") == 2, "once, but for the one that failed"
+    reader.close()
+
+
 def test_a_last_frame_that_was_acknowledged_is_no_torn_tail(store: Store) -> None:
     segment, _ = killed_writer(store)
     data = bytearray(segment.read_bytes())

@@ -104,7 +104,7 @@ def decode_header(start: bytes) -> Record:
 def _decode_header(header: bytes) -> Record:
     try:
         record = _decoder.decode(header)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         _check_version(header)
         raise RecordError(f"the record's header cannot be read: {error}") from None
     if record.v != VERSION:
@@ -114,7 +114,7 @@ def _decode_header(header: bytes) -> Record:
 
 def _check_version(header: bytes) -> None:
     """A header of another version may have other fields: then that is what is wrong with it."""
-    with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+    with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         if (version := msgspec.json.decode(header, type=_Version).v) != VERSION:
             raise _other_version(version)
 

@@ -38,6 +38,7 @@ class SegmentReader:
         self.finished = False
         self.live = True
         self._synced = 0
+        self._settled = False
         self._files = files
         self._descriptor = files.open(path, os.O_RDONLY)
         try:
@@ -67,6 +68,10 @@ class SegmentReader:
         live = self.live = has_writer(self.path)
         self._synced = read_mark(self.path)
         end = self._synced if live else self._files.fstat(self._descriptor).st_size
+        if not live and not self._settled and end > self._synced:
+            # What a killed writer had not synced could go with the power after it is stored, and would then be missed.
+            self._files.fdatasync(self._descriptor)
+            self._settled = True
         frames: list[Frame] = []
         while self.position.offset < end and max_bytes > 0 and not self.finished:
             before = self.position.offset
