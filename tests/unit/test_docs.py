@@ -19,6 +19,14 @@ def test_every_error_code_is_documented_with_its_status() -> None:
     assert rows == {code: str(kind.status) for code, kind in by_code().items()}
 
 
+def test_every_error_says_when_it_comes_and_what_to_do() -> None:
+    rows = [line for line in (DOCS / "errors.md").read_text().splitlines() if line.startswith("| `")]
+    for row in rows[1:]:
+        code, _, when, what_to_do, _ = [cell.strip() for cell in row.strip("|").split("|")]
+        assert len(when) > 10, code
+        assert len(what_to_do) > 10, code
+
+
 def test_every_error_stands_in_the_tree() -> None:
     tree = (ROOT / "src/novamesh/errors.py").read_text().split('"""')[1]
     for kind in by_code().values():
