@@ -32,7 +32,7 @@ class Block(NamedTuple):
 def blocks(page: str) -> list[Block]:
     """All of a page, in order. ``page`` is a path below the project's root."""
     found = [(match[1], match[2]) for match in _FENCE.finditer((ROOT / page).read_text("utf-8"))]
-    followers = [*found[1:], ("", "")]
+    followers = [*found, ("", "")][1:]
     return [
         Block(page, language, text, after if kind in OUTPUTS else None)
         for (language, text), (kind, after) in zip(found, followers, strict=True)
