@@ -35,13 +35,13 @@ def parse(words: list[str]) -> click.Context:
     command: click.Command = cli
     while isinstance(command, click.Group):
         command = command.commands[words.pop(0)]
-    return command.make_context(command.name, words, resilient_parsing=False)
+    return command.make_context(command.name, words)
 
 
 # ---- systemd
 
 
-def test_the_service_starts_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_service_starts_the_node() -> None:
     program, *words = shlex.split(unit("novamesh.service")["ExecStart"])
     assert program == PROGRAM
     assert words[words.index("--config") + 1] == "/etc/novamesh/novamesh.toml"

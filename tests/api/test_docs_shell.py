@@ -173,7 +173,10 @@ def serve(clone: Path) -> Iterator[tuple[Path, str, str]]:
         yield clone, printed, address
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(DEADLINE_S) == 0
+        try:
+            assert process.wait(DEADLINE_S) == 0
+        finally:
+            process.kill()
         if process.stdout is not None:
             process.stdout.close()
 
