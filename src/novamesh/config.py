@@ -215,6 +215,13 @@ def _checked(config: Config) -> Config:
         raise ConfigError(f"store must be duckdb, not {config.store!r}")
     if config.batch_limit_bytes > config.spool_segment_bytes:
         raise ConfigError("batch_limit_bytes must not be larger than spool_segment_bytes")
+    if config.spool_limit_bytes < config.spool_segment_bytes * config.edge_workers:
+        # A segment is given free when it is closed, and it is closed when it is full: below this none would ever be.
+        raise ConfigError(
+            "spool_limit_bytes must be at least spool_segment_bytes for each edge process,"
+            f" {config.spool_segment_bytes * config.edge_workers} for {config.edge_workers}; raise it, or lower"
+            " spool_segment_bytes or workers"
+        )
     if config.body_memory_bytes < 4 * config.batch_limit_bytes:
         raise ConfigError("body_memory_bytes must be at least four times batch_limit_bytes")
     if config.key_burst and not config.key_rate:

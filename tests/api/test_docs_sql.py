@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.api import docs_outputs
 from tests.api.docs_events import shop_events
 from tests.support import RunningNode, running_node
 
@@ -63,6 +64,11 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
         yield node
 
 
+@pytest.fixture(scope="module")
+def fixed(shop: RunningNode) -> RunningNode:
+    return docs_outputs.with_fixed_events(shop)
+
+
 def answer_to(node: RunningNode, sql: str) -> dict[str, Any]:
     answer = node.query(sql)
     assert answer.status_code == 200, f"{answer.text}\n{sql}"
@@ -85,6 +91,14 @@ def test_queries(shop: RunningNode, heading: str, sql: str) -> None:
     assert "?column?" not in document["columns"]
     if heading not in EMPTY:
         assert document["rows"]
+
+
+@pytest.mark.parametrize("heading", COOKBOOK)
+def test_outputs(fixed: RunningNode, heading: str) -> None:
+    """What is shown below a query is what it gives."""
+    sql, shown = docs_outputs.queries(PAGE)[heading]
+    assert shown == docs_outputs.output(docs_outputs.answer(fixed, sql)), "if the new output is right, run scripts/docs"
+    assert (heading in EMPTY) == (docs_outputs.NO_ROWS in shown)
 
 
 @pytest.mark.parametrize("expression", IDIOMS + INSTEAD)

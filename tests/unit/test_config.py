@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from novamesh.config import Config, load
+from novamesh.config import MIB, Config, load
 from novamesh.errors import ConfigError
 
 
@@ -42,6 +42,8 @@ def test_a_file_of_another_name(tmp_path: Path) -> None:
         ({"store": "postgres"}, {}, "", "store must be duckdb"),
         ({"log_level": "loud"}, {}, "", "log_level"),
         ({"batch_limit_bytes": 100, "spool_segment_bytes": 10}, {}, "", "must not be larger"),
+        ({"spool_limit_bytes": 64 * MIB - 1, "workers": 1}, {}, "", "at least .* 67108864 for 1; raise it, or lower"),
+        ({"spool_limit_bytes": 192 * MIB - 1, "workers": 3}, {}, "", "at least .* 201326592 for 3; raise it"),
     ],
 )
 def test_what_stops_the_start(
@@ -50,6 +52,10 @@ def test_what_stops_the_start(
     (tmp_path / "novamesh.toml").write_text(file)
     with pytest.raises(ConfigError, match=message):
         load(flags, environment)
+
+
+def test_a_spool_that_has_room_for_the_segment_of_each_worker() -> None:
+    assert load({"spool_limit_bytes": 192 * MIB, "workers": 3}, {}).edge_workers == 3
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

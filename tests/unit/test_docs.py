@@ -6,9 +6,14 @@ from pathlib import Path
 import click
 import pytest
 
+from novamesh import node
 from novamesh.cli import cli
 from novamesh.config import Config, settings
+from novamesh.edge import connection, ingest, query, rates, request
 from novamesh.errors import by_code
+from novamesh.event import model
+from novamesh.spool import writer
+from novamesh.store import queries, turns, whereabouts
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -17,6 +22,14 @@ DOCS = ROOT / "docs"
 def test_every_error_code_is_documented_with_its_status() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (\d+) \|", (DOCS / "errors.md").read_text(), re.MULTILINE))
     assert rows == {code: str(kind.status) for code, kind in by_code().items()}
+
+
+def test_every_error_says_when_it_comes_and_what_to_do() -> None:
+    rows = [line for line in (DOCS / "errors.md").read_text().splitlines() if line.startswith("| `")]
+    for row in rows[1:]:
+        code, _, when, what_to_do, _ = [cell.strip() for cell in row.strip("|").split("|")]
+        assert len(when) > 10, code
+        assert len(what_to_do) > 10, code
 
 
 def test_every_error_stands_in_the_tree() -> None:
@@ -70,6 +83,12 @@ def test_every_decision_is_in_the_index() -> None:
         assert f"({page})" in index
 
 
+def test_every_document_is_in_the_index() -> None:
+    index = (DOCS / "README.md").read_text()
+    pages = sorted(path.name for path in DOCS.glob("*.md") if path.name != "README.md")
+    assert [page for page in pages if f"]({page})" not in index] == []
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     for page in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
@@ -77,23 +96,57 @@ def test_links_between_documents_lead_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def _row(of: str) -> str:
+    """The row of the table of limits that has these words."""
+    (row,) = [line for line in (DOCS / "limits.md").read_text().splitlines() if line.startswith("|") and of in line]
+    return row
+
+
 def test_defaults_in_limits_are_the_code_s() -> None:
     config = Config()
-    text = (DOCS / "limits.md").read_text()
     for name, shown in (
-        ("event_limit_bytes", f"{config.event_limit_bytes // 1024} KiB"),
-        ("batch_limit_bytes", f"{config.batch_limit_bytes // 2**20} MiB"),
-        ("spool_limit_bytes", f"{config.spool_limit_bytes // 2**30} GiB"),
-        ("disk_reserve_bytes", f"{config.disk_reserve_bytes // 2**20} MiB"),
-        ("max_shredded_paths", str(config.max_shredded_paths)),
-        ("dedup_window_s", f"{config.dedup_window_s // 3600} h"),
-        ("query_max_concurrent", f"| {config.query_max_concurrent} / {config.query_key_concurrent},"),
-        ("query_key_waiting", f"| {config.query_key_waiting},"),
-        ("export_key_concurrent", f"/ {config.export_key_concurrent},"),
-        ("body_memory_bytes", f"{config.body_memory_bytes // 2**20} MiB"),
-        ("connection_max_concurrent", f"| {config.connection_max_concurrent},"),
-        ("idle_timeout_ms", f"/ {config.idle_timeout_ms // 1000} s"),
-        ("request_max_concurrent", f"| {config.request_max_concurrent},"),
+        ("`event_limit_bytes`", f"{config.event_limit_bytes // 1024} KiB"),
+        ("`batch_limit_bytes`", f"{config.batch_limit_bytes // 2**20} MiB"),
+        ("`spool_limit_bytes`", f"{config.spool_limit_bytes // 2**30} GiB"),
+        ("`spool_segment_bytes`", f"({config.spool_segment_bytes // 2**20} MiB)"),
+        ("`disk_reserve_bytes`", f"{config.disk_reserve_bytes // 2**20} MiB"),
+        ("`max_shredded_paths`", str(config.max_shredded_paths)),
+        ("`dedup_window_s`", f"{config.dedup_window_s // 3600} h"),
+        ("`query_max_concurrent`", f"| {config.query_max_concurrent} / {config.query_key_concurrent},"),
+        ("`query_key_waiting`", f"| {config.query_key_waiting},"),
+        ("`export_key_concurrent`", f"| {config.export_max_concurrent} / {config.export_key_concurrent},"),
+        ("`export_time_limit_ms`", f"| {config.export_time_limit_ms // 3_600_000} h |"),
+        ("`body_memory_bytes`", f"{config.body_memory_bytes // 2**20} MiB"),
+        ("`connection_max_concurrent`", f"| {config.connection_max_concurrent},"),
+        ("`idle_timeout_ms`", f"| {config.header_timeout_ms // 1000} s / {config.idle_timeout_ms // 1000} s,"),
+        ("`body_timeout_ms`", f"| {config.header_timeout_ms // 1000} s / {config.body_timeout_ms // 1000} s |"),
+        ("`stored_timeout_ms`", f"| {config.stored_timeout_ms // 1000} s |"),
+        ("`request_max_concurrent`", f"| {config.request_max_concurrent},"),
+        ("| a query's time / memory", f"| {config.query_time_limit_ms // 1000} s /"),
+        ("| a query's time / memory", f"/ {config.query_memory_limit_bytes // 2**30} GiB |"),
+        ("`query_result_limit_bytes`", f"| {config.query_result_limit_bytes // 2**20} MiB,"),
     ):
-        (row,) = [line for line in text.splitlines() if f"`{name}`" in line]
-        assert shown in row, row
+        assert shown in _row(name), _row(name)
+
+
+def test_other_limits_are_the_code_s() -> None:
+    for words, shown in (
+        ("| events in a batch", f"1–{model.MAX_EVENTS}"),
+        ("| `event`, `id`", f"1–{model.MAX_NAME_CHARACTERS} characters"),
+        ("| `Idempotency-Key`", f"1–{ingest.MAX_KEY_CHARACTERS} characters"),
+        ("| nesting of", f"{model.MAX_DEPTH} levels"),
+        ("| a batch's shared `context`", f"{model.MAX_SHARED_CONTEXT_BYTES // 1024} KiB"),
+        ("| a request's address", f"{node.HEADER_BYTES // 1024} KiB"),
+        ("| streams of an HTTP/2", f"| {node.HTTP2_STREAMS} |"),
+        ("| a zstd body's window", f"{2**request.ZSTD_WINDOW_LOG // 2**20} MiB (RFC 9659) / {request.MAX_MEMBERS:,} |"),
+        ("| bodies that wait for the disk", f"| {writer.PENDING_BYTES // 2**20} MiB,"),
+        ("| rows of a query", f"default {query.DEFAULT_LIMIT:,}, at most {query.MAX_LIMIT:,} |"),
+        ("| of an answer, what waits", f"| {connection.BACKLOG_BYTES // 2**20} MiB,"),
+        ("| a reader of an export", f"| {queries.STALL_S:g} s,"),
+        ("| body of `POST /v1/query`", f"| {query.BODY_LIMIT_BYTES // 2**20} MiB |"),
+        ("| queries that wait, of all keys", f"| {turns.MOST_WAITING},"),
+        ("| time to look for a batch", f"| {whereabouts.SEARCH_S:g} s / {whereabouts.SEARCHES} |"),
+    ):
+        assert shown in _row(words), _row(words)
+    rates_say = (DOCS / "limits.md").read_text().partition("## Rates")[2]
+    assert f"may send {rates.BURST_S} seconds' worth at once, and {rates.LEAST_BURST} at least" in rates_say
