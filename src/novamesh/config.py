@@ -91,6 +91,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     export_max_concurrent: Annotated[Positive, _help("Exports that run at once; more wait their turn.")] = 2
 
     export_key_concurrent: Annotated[Positive, _help("Exports of one key that run at once.")] = 1
+    tail_max_concurrent: Annotated[Natural, _help("Live tails that are open, in each edge process.")] = 64
+    tail_key_concurrent: Annotated[Natural, _help("Live tails of one key that are open, in each edge process.")] = 8
+    tail_rate: Annotated[Positive, _help("Events a second a live tail shows; more are left out, and counted.")] = 1000
 
     tls_cert: Annotated[str, _help("File with the TLS certificate and its chain (PEM): HTTPS, with HTTP/2.")] = ""
     tls_key: Annotated[str, _help("File with the certificate's private key (PEM).")] = ""

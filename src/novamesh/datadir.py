@@ -47,6 +47,7 @@ class DataDirectory:
         self.keys = path / "keys.db"
         self.status = path / "status.db"
         self.identity = path / "node.json"
+        self.stopping = self.run / "stopping"  # there while the edge is to end what never ends by itself
         self._running = self.run / "node.json"
         self._lock: int | None = None
 

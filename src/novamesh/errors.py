@@ -22,7 +22,7 @@
         ├── QueryTimeout            400  400, because sending it again will not help
         ├── QueryTooLarge           400
         ├── RateLimited             429  + Retry-After: the key has sent more events than it may
-        ├── TooManyQueries          429  + Retry-After: too many queries of this key wait already
+        ├── TooManyQueries          429  + Retry-After: too many queries of this key wait, or tails are open
         ├── Overloaded              503  + Retry-After: too many requests, or too much in them, are under way
         ├── SpoolFull               503  + Retry-After: the disk reserve or the spool limit is reached
         ├── SpoolUnavailable        503  + Retry-After: the disk refused a write or a sync

@@ -48,6 +48,18 @@ HEADER_BYTES = 128 * KIB
 HTTP2_STREAMS = 128
 
 
+class EdgeServer(MPServer):
+    """The HTTP server. While it waits for its workers to end, the file ``stopping`` tells them so: a live tail never
+    ends by itself."""
+
+    stopping: Path
+
+    def shutdown(self, exit_code: int = 0) -> None:
+        with contextlib.suppress(OSError):  # a full disk: then what does not end is cut off when the time is up
+            self.stopping.touch()
+        super().shutdown(exit_code)  # type: ignore[no-untyped-call]
+
+
 class Node:
     """One node on one data directory. ``run`` returns when it was told to stop."""
 
@@ -110,6 +122,8 @@ class Node:
         while not self._stopping.is_set():
             started = time.monotonic()
             server = make_server(self.config)
+            server.stopping = self.directory.stopping
+            server.on_startup(partial(server.stopping.unlink, missing_ok=True))
             # The server's own handler would be lost between one server and the next.
             server.on_startup(partial(self._handle_signals, server))
             try:
@@ -119,7 +133,7 @@ class Node:
             failures = 0 if time.monotonic() - started > STEADY_S else failures + 1
             self._stopping.wait(restart_delay_s(failures))
 
-    def _handle_signals(self, server: MPServer) -> None:
+    def _handle_signals(self, server: EdgeServer) -> None:
         def stop(_number: int, _frame: FrameType | None) -> None:
             self._stopping.set()
             server.interrupt_signal = True
@@ -225,10 +239,10 @@ def load_edge(config: Config) -> Any:
     return Application(config)
 
 
-def make_server(config: Config) -> MPServer:
+def make_server(config: Config) -> EdgeServer:
     """The HTTP server with this node's settings."""
     multiprocessing.set_start_method("spawn", force=True)
-    return MPServer(
+    return EdgeServer(
         "novamesh.edge.app",
         address=config.host,
         port=config.port,

@@ -60,6 +60,7 @@ def test_unknown_paths(client: httpx.Client, path: str, method: str) -> None:
         ("/v1/ready", "GET, HEAD"),
         ("/v1/query", "GET, POST, HEAD"),
         ("/v1/export", "GET, HEAD"),
+        ("/v1/tail", "GET, HEAD"),
         ("/v1/batches/b_0", "GET, HEAD"),
         ("/v1/ingest", "POST"),
         ("/v1/batch", "POST"),

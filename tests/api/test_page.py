@@ -57,6 +57,7 @@ def examples(page: str) -> dict[str, str]:
         "GET /v1/batches/{batch_id} API key required",
         "GET /v1/query API key required",
         "GET /v1/export API key required",
+        "GET /v1/tail API key required",
         '{"accepted": true, "queued": 1}',
         '"error": "unauthorized"',
         "401 Unauthorized",
@@ -212,6 +213,21 @@ def test_export_example(run: Run, page: str, shared_node: RunningNode) -> None:
     assert last["meta"]["rows"] == len(rows)
 
 
+def test_tail_example(page: str, shared_node: RunningNode) -> None:
+    environment = {**clean_environment(), "NOVAMESH_KEY": shared_node.key}
+    command = ["bash", "-c", f"exec {examples(page)['Follow events']}"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    ) as curl:
+        assert curl.stdout is not None
+        assert curl.stdout.readline() == "retry: 1000\n"
+        shared_node.send([{"event": "click"}, {"event": "page_view"}])
+        lines = [line for line in (curl.stdout.readline().strip() for _ in range(3)) if line]
+        curl.kill()
+    assert lines[0] == "event: event"
+    assert json.loads(lines[1].removeprefix("data: "))["event"] == "page_view"
+
+
 def test_erase_example(run: Run, page: str, shared_node: RunningNode) -> None:
     made = run_cli("keys", "create", "--scope", "admin", f"--data-dir={shared_node.data_dir}").stdout.strip()
     wait_for(lambda: run(examples(page)["Erase a person"], made)[0] == 200, what="the key")
@@ -230,6 +246,7 @@ def test_every_example_is_run_here(page: str) -> None:
         "Ask for a receipt",
         "Count events by name",
         "Export events",
+        "Follow events",
         "Erase a person",
     }
     assert set(examples(page)) == tested

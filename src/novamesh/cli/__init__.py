@@ -10,6 +10,7 @@ from novamesh.cli.keys import keys
 from novamesh.cli.quarantine import quarantine
 from novamesh.cli.serve import serve
 from novamesh.cli.status import status
+from novamesh.cli.tail import tail
 from novamesh.cli.upkeep import compact, erase, retention
 from novamesh.cli.verify import verify
 from novamesh.errors import NovameshError
@@ -21,7 +22,7 @@ def cli() -> None:
     """One event-ingestion node: events in over HTTP, on disk before the 202, in SQL a second later."""
 
 
-for command in (serve, keys, status, verify, quarantine, backup, restore, erase, retention, compact):
+for command in (serve, keys, status, tail, verify, quarantine, backup, restore, erase, retention, compact):
     cli.add_command(command)
 
 

@@ -38,8 +38,10 @@ class Backlog:
     how much that is. What is no part of the answer (headers, lengths of chunks) counts as taken, too, which is little.
     """
 
-    def __init__(self, client: str) -> None:
+    def __init__(self, client: str, most: int = BACKLOG_BYTES, unwatched: int = _UNWATCHED_BYTES) -> None:
         self._client = client
+        self._most = most
+        self._unwatched = unwatched
         self._connection: socket.socket | None = None
         self._given = 0
         self._acked_before = 0
@@ -54,13 +56,13 @@ class Backlog:
     async def give(self, size: int) -> None:
         """So many more bytes were given to the server: wait until not too many are left. Raises TimeoutError."""
         self._given += size
-        if self._given > _UNWATCHED_BYTES and self._connection is None:
+        if self._given > self._unwatched and self._connection is None:
             self._connection = next((found.dup() for found in _connections(self._client)), None)
             # What was given before is not counted: some of it may have been taken, and must not be waited for.
             self._given, self._acked_before = 0, self._acked()
         pause_s, waiting = 0.001, self._waiting()
         stalled_at = time.monotonic() + STALL_S
-        while waiting > BACKLOG_BYTES:
+        while waiting > self._most:
             if time.monotonic() > stalled_at:
                 raise TimeoutError("the client reads nothing")
             await asyncio.sleep(pause_s)

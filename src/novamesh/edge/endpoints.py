@@ -343,6 +343,48 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ),
     ),
     Endpoint(
+        method="GET",
+        path="/v1/tail",
+        scope="query",
+        summary="Events as they are accepted, as Server-Sent Events: event for each one, dropped with the count of what"
+        " was left out, end with a reason.",
+        parameters=(
+            Parameter("event", "string", "Only events of this name; may be given more than once."),
+            Parameter("user_id", "string", "Only events of this user."),
+            Parameter("rate", "integer", "Events a second, at most. Default 1000, which is the most."),
+        ),
+        examples=(
+            Example(
+                "Follow events",
+                f"""curl -N -G {{url}} \\
+  {_KEY} \\
+  -d event=page_view""",
+            ),
+        ),
+        answers=(
+            Answer(
+                200,
+                "text/event-stream; this is the data of an event",
+                """{
+  "id": "019c1400-3c00-7a1b-8c2d-3e4f5a6b0000",
+  "event": "page_view",
+  "user_id": "u_42",
+  "timestamp": "2026-01-31T12:00:00Z",
+  "properties": {"page": "/pricing"},
+  "context": null,
+  "received_at": "2026-01-31T12:00:00.123456Z",
+  "batch_id": null
+}""",
+            ),
+            _UNAUTHORIZED,
+            _error(
+                TooManyQueries,
+                "try again after Retry-After",
+                "8 tails of this key are open, which is as many as one key may have; close one before opening another.",
+            ),
+        ),
+    ),
+    Endpoint(
         method="DELETE",
         path="/v1/users/{user_id}",
         sample="/v1/users/u_42",

@@ -222,18 +222,24 @@ def read_parameters(query_string: str, known: tuple[str, ...]) -> dict[str, str]
     """Query parameters by name, each at most once. Raises :class:`InvalidParameter`."""
     if not query_string:
         return {}
-    try:
-        pairs = parse_qsl(query_string, keep_blank_values=True, errors="strict", max_num_fields=32)
-    except ValueError:
-        raise InvalidParameter("The query string cannot be read; percent-encode its values as UTF-8.") from None
     values: dict[str, str] = {}
-    for name, value in pairs:
-        if name not in known:
-            raise unknown_name("parameter", name, known, _known(known))
+    for name, value in read_pairs(query_string, known):
         if name in values:
             raise InvalidParameter(f"The parameter `{name}` is given twice; give it once.")
         values[name] = value
     return values
+
+
+def read_pairs(query_string: str, known: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Query parameters in their order, those that are given more than once too. Raises :class:`InvalidParameter`."""
+    try:
+        pairs = parse_qsl(query_string, keep_blank_values=True, errors="strict", max_num_fields=32)
+    except ValueError:
+        raise InvalidParameter("The query string cannot be read; percent-encode its values as UTF-8.") from None
+    for name, _ in pairs:
+        if name not in known:
+            raise unknown_name("parameter", name, known, _known(known))
+    return pairs
 
 
 def unknown_name(what: str, name: str, known: tuple[str, ...], otherwise: str) -> InvalidParameter:

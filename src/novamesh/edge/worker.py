@@ -17,6 +17,7 @@ from novamesh.edge.auth import REFRESH_S, Keyring
 from novamesh.edge.gate import Gate
 from novamesh.edge.idle import IdleWatch
 from novamesh.edge.rates import Rates
+from novamesh.edge.tails import Tails
 from novamesh.edge.waiting import Waiting
 from novamesh.errors import RequestError
 from novamesh.spool import tally
@@ -61,6 +62,7 @@ class Worker:
             directory.spool, directory.node_id(), config.spool_segment_bytes, limits, loop, self._tally
         )
         self.waiting = Waiting(self.socket)
+        self.tails = Tails(config, directory.spool, directory.ledger, directory.stopping)
         self._tasks = [loop.create_task(self._tend()), loop.create_task(self._ask_store())]
         self.idle.start()
         self.metrics.heartbeat(time.time(), True)
@@ -70,6 +72,7 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         self.idle.stop()
+        self.tails.close()
         self.waiting.close()
         self.spool.stop()
         self._tally.close()
@@ -117,6 +120,7 @@ class Worker:
             self.spool.tend()
             if parent is not None and not parent.is_alive():
                 log.error("the supervisor is gone, the worker ends")
+                self.tails.end("stopping")
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
             await asyncio.sleep(REFRESH_S)
