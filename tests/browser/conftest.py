@@ -7,7 +7,7 @@ exception nobody caught, and a request to anywhere but the node. A test that cau
 
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,9 @@ class Pages:
         javascript: bool = True,
         viewport: ViewportSize | None = None,
         expected: Sequence[str] = (),
+        prepare: Callable[[Page], None] | None = None,
     ) -> Page:
-        """A page at ``url``. ``expected``: patterns of what may go wrong in this test."""
+        """A page at ``url``. ``expected``: patterns of what may go wrong in this test; ``prepare`` comes before it loads."""
         self._expected += expected
         context = self._browser.new_context(
             viewport=viewport or (PHONE if phone else DESKTOP),
@@ -64,6 +65,8 @@ class Pages:
         context.on("console", self._hear)
         context.on("weberror", lambda error: self._note(f"exception: {error.error}"))
         page = context.new_page()
+        if prepare is not None:
+            prepare(page)
         page.goto(url)
         return page
 
