@@ -52,7 +52,7 @@ export class Completions {
     const path = PATH.exec(written);
     if (path) return { from: context.pos - path[1]!.length, options: this.#paths, validFor: /^[\w.[\]'" -]*$/ };
     if (written === "" && !context.explicit) return null;
-    if (/['"]/.test(written)) return null; // inside of a text
+    if (/['"]/.test(written) || /^\d/.test(written)) return null; // inside of a text, or a number
     return this.#anything(context, written);
   };
 

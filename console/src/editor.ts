@@ -3,7 +3,7 @@
  * no inline style, and the editor needs none.
  */
 
-import { acceptCompletion, autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap } from "@codemirror/autocomplete";
+import { acceptCompletion, autocompletion, closeBrackets, closeBracketsKeymap, closeCompletion, completionKeymap } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 import { sql } from "@codemirror/lang-sql";
 import { bracketMatching, HighlightStyle, syntaxHighlighting } from "@codemirror/language";
@@ -97,7 +97,8 @@ export class Editor {
 
   constructor(host: HTMLElement, text: string, completions: Completions, hooks: EditorHooks) {
     const root = host.attachShadow({ mode: "open" });
-    const run = (): boolean => {
+    const run = (view: EditorView): boolean => {
+      closeCompletion(view); // else Escape would close that, and not end the query
       hooks.run();
       return true;
     };

@@ -1,7 +1,7 @@
 /** The live tail: events as they are accepted, newest first. What could not be shown is counted and said. */
 
 import { ApiError, request } from "./api";
-import { announce, byId, h } from "./dom";
+import { byId, h } from "./dom";
 import { getKey } from "./key";
 import { messagesOf, type Message } from "./sse";
 import { Grid } from "./table";
@@ -77,9 +77,10 @@ export class TailView {
         const answer = await request(`v1/tail${this.#filter()}`, { signal: connection.signal });
         this.#set("live");
         wait = 1;
-        for await (const messages of messagesOf(answer)) this.#take(messages, connection);
+        let why = "The connection ended.";
+        for await (const messages of messagesOf(answer)) why = this.#take(messages, connection) ?? why;
         if (connection.signal.aborted) return;
-        this.#set("waiting", `The connection ended. Connecting again in ${wait} s.`);
+        this.#set("waiting", `${why} Connecting again in ${wait} s.`);
       } catch (error) {
         if (connection.signal.aborted) return;
         const refused = error instanceof ApiError ? error : null;
@@ -100,22 +101,22 @@ export class TailView {
     return text === "" ? "" : `?${text}`;
   }
 
-  #take(messages: Message[], connection: AbortController): void {
-    if (connection.signal.aborted) return;
+  /** Show what came. Returns why the node ends the tail, if it does. */
+  #take(messages: Message[], connection: AbortController): string | null {
+    if (connection.signal.aborted) return null;
+    let why: string | null = null;
     const rows: Row[] = [];
     for (const { event, data } of messages) {
       const read = parse(data) as Record<string, Value>;
       if (event === "event") rows.push(COLUMNS.map((name) => read[name] ?? null));
       else if (event === "dropped") this.#dropped += Number(read["count"]);
-      else if (event === "end") return this.#ended(rows, String(read["reason"] ?? ""));
+      else if (event === "end") {
+        why = String(read["message"] ?? `The node ended the tail: ${read["reason"]}.`);
+        if (read["reason"] === "key_revoked") this.stop(why); // trying again would not help
+      }
     }
     this.#add(rows);
-  }
-
-  #ended(rows: Row[], reason: string): void {
-    this.#add(rows);
-    this.stop(`The node ended the tail: ${reason}`);
-    announce("The live tail ended");
+    return why;
   }
 
   #add(rows: Row[]): void {

@@ -1,4 +1,4 @@
-"""What a console's tests put in place of an endpoint: the schema while a node has none, and a tail that tells what it is told."""
+"""What the console's tests put in place of an endpoint: a schema, and answers that come piece by piece."""
 
 import json
 from typing import Any
@@ -30,28 +30,51 @@ PROPERTIES = (
     ("properties.plan", "plan", "string", 0.04, ["free", "team"]),
 )
 
-# A tail whose stream the test writes, because a real one drops events only when it is flooded.
-TAIL = """
-const real = window.fetch;
-window.tails = [];
-window.fetch = (address, options) => {
-    const url = new URL(address, location.href);
-    if (!url.pathname.endsWith('/v1/tail')) return real(address, options);
-    const tail = {url: url.pathname + url.search, ended: false};
-    const encoder = new TextEncoder();
-    const body = new ReadableStream({
-        start: (controller) => {
-            tail.say = (text) => controller.enqueue(encoder.encode(text));
-            tail.close = () => controller.close();
-            options.signal.addEventListener('abort', () => { tail.ended = true; controller.error(options.signal.reason); });
-        },
-        cancel: () => { tail.ended = true; },
-    });
-    tail.authorization = options.headers.get('authorization');
-    window.tails.push(tail);
-    return Promise.resolve(new Response(body, {headers: {'content-type': 'text/event-stream'}}));
-};
+# An answer that the test writes, piece by piece: `streams` in the page has one for each request of the path.
+_STREAMS = """
+(() => {
+    const real = window.fetch;
+    window.streams = [];
+    window.fetch = (address, options) => {
+        const url = new URL(address, location.href);
+        if (url.pathname !== PATH) return real(address, options);
+        const stream = {url: url.pathname + url.search, authorization: options.headers.get('authorization'), ended: false};
+        const body = new ReadableStream({
+            start: (controller) => {
+                stream.say = (text) => controller.enqueue(new TextEncoder().encode(text));
+                stream.close = () => controller.close();
+                options.signal.addEventListener('abort', () => { stream.ended = true; controller.error(options.signal.reason); });
+            },
+        });
+        window.streams.push(stream);
+        return Promise.resolve(new Response(body, {status: 200}));
+    };
+})();
 """
+
+
+class Streams:
+    """Stands in for a path whose answers take time."""
+
+    def __init__(self, path: str) -> None:
+        self._script = _STREAMS.replace("PATH", json.dumps(path))
+
+    def prepare(self, page: Page) -> None:
+        page.add_init_script(self._script)
+
+    def wait(self, page: Page, count: int = 1) -> dict[str, Any]:
+        """The newest of so many requests."""
+        page.wait_for_function("(count) => streams.length >= count", arg=count)
+        newest: dict[str, Any] = page.evaluate(
+            "(({url, authorization, ended}) => ({url, authorization, ended}))(streams.at(-1))"
+        )
+        return newest
+
+    def say(self, page: Page, *texts: str) -> None:
+        page.evaluate("(texts) => texts.forEach((text) => streams.at(-1).say(text))", list(texts))
+
+    def close(self, page: Page) -> None:
+        page.evaluate("streams.at(-1).close()")
 
 
 def schema(events: list[tuple[str, int]]) -> dict[str, Any]:
