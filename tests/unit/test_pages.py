@@ -184,7 +184,8 @@ def test_headings_and_anchors() -> None:
     assert len(ids) == len(set(ids))
     assert "api" in ids
     for reference in content.attributes("href"):
-        assert reference == "data:," or reference.removeprefix("#") in ids
+        assert reference in ("data:,", "console") or reference.removeprefix("#") in ids
+    assert "console" in content.attributes("href")
     for name in content.attributes("aria-labelledby"):
         assert name in ids
 

@@ -11,6 +11,7 @@ from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
 
 from novamesh.config import Config
 from novamesh.edge import cors, export, health, ingest, metrics, query, receipts, tail, users
+from novamesh.edge.console import serving as console
 from novamesh.edge.head import HeadProtocol
 from novamesh.edge.request import ClientGone
 from novamesh.edge.worker import Worker
@@ -24,6 +25,8 @@ Handler = Callable[[Worker, Scope, HTTPProtocol], Awaitable[int]]
 
 ROUTES: dict[str, dict[str, Handler]] = {
     "/": {"GET": health.page},
+    "/console": {"GET": console.page},
+    "/console/{file}": {"GET": console.file},
     "/v1/health": {"GET": health.health},
     "/v1/ready": {"GET": health.ready},
     "/v1/ingest": {"POST": ingest.ingest},

@@ -1,0 +1,1 @@
+"""The SQL console: ``serving`` serves what ``scripts/console`` built into ``built/``; its sources: ``console/``."""
