@@ -1,9 +1,14 @@
 """GET /: the status page says what the contract lists, and its examples work as they stand."""
 
+import contextlib
 import html
 import json
+import os
 import re
+import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,10 +144,110 @@ def test_what_the_operator_chose_is_shown_and_escaped(tmp_path: Path) -> None:
         assert "ingest-eu5" in text_of(answer.text)
 
 
+def test_what_is_refreshed_is_the_part_of_the_page_that_changes(shared_node: RunningNode) -> None:
+    live = httpx.get(shared_node.url + "/?part=live")
+    assert live.headers["content-type"] == "text/html; charset=utf-8"
+    assert live.headers["cache-control"] == "no-store"
+    assert "Node Status Operational" in text_of(live.text)
+    assert "API Reference" not in live.text
+    assert "API Reference" in httpx.get(shared_node.url + "/?part=other").text
+
+
+def test_a_degraded_node_says_what_is_unwell_and_since_when(make_node: Callable[..., RunningNode]) -> None:
+    node = make_node(workers=1)
+    node.settle()
+    [worker] = node.children()["edge"]
+    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: [pid for pid in node.children()["edge"] if pid != worker], what="another worker")
+    # The store is started again at once; stopped, it cannot answer.
+    [store] = node.children()["store"]
+    os.kill(store, signal.SIGSTOP)
+    try:
+        text = wait_for(lambda: _degraded(node), what="the page to say so")
+        assert re.search(r"store : .* since \d\d:\d\d UTC", text)
+        assert "What became of the events is not known while the store does not answer." in text
+        # What the dead worker accepted in this hour is still drawn.
+        assert re.search(r"p50 p99 [\d.]+ ms / [\d.]+ ms slowest p99", text)
+    finally:
+        os.kill(store, signal.SIGCONT)
+    wait_for(lambda: "All parts of this node are well." in _text(node), what="the page to say that all is well")
+
+
+def _text(node: RunningNode) -> str:
+    """What the page says; nothing while no worker listens."""
+    with contextlib.suppress(httpx.TransportError):
+        return text_of(httpx.get(node.url + "/").text)
+    return ""
+
+
+def _degraded(node: RunningNode) -> str | None:
+    text = _text(node)
+    return text if "Node Status Degraded" in text else None
+
+
 # ---- the examples, run as they stand
 
 
 Run = Callable[[str, str], tuple[int, Any]]
+NODE_JS = shutil.which("node")
+
+
+def run_program(language: str, program: str, key: str, **variables: str) -> tuple[int, str]:
+    """Run an example in Python or JavaScript as it stands. Gives the status that it printed, and the body."""
+    command = [sys.executable, "-c"] if language == "py" else [str(NODE_JS), "--input-type=module", "--eval"]
+    done = subprocess.run(
+        [*command, program],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        env={**clean_environment(), "NOVAMESH_KEY": key, **variables},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    status, _, body = done.stdout.partition(" ")
+    return (int(status), body) if status.isdigit() else (0, done.stdout)
+
+
+def programs(page: str, language: str) -> dict[str, str]:
+    """The page's examples in a language, by their titles."""
+    found = re.findall(rf'<code class="language-{language}">(.*?)</code></pre>', page, re.DOTALL)
+    return dict(zip(TITLE.findall(page), map(html.unescape, found), strict=True))
+
+
+@pytest.mark.parametrize(
+    "language",
+    [
+        "py",
+        pytest.param("js", marks=pytest.mark.skipif(NODE_JS is None, reason="there is no Node.js: see tests/browser")),
+    ],
+)
+def test_examples_of_a_language_do_what_the_commands_do(page: str, shared_node: RunningNode, language: str) -> None:
+    example = programs(page, language)
+    key = shared_node.key
+    for name, path in (("Health", "/v1/health"), ("Readiness", "/v1/ready")):
+        status, body = run_program(language, example.pop(name), "")
+        assert (status, list(json.loads(body))) == (200, list(httpx.get(shared_node.url + path).json()))
+    status, sent = run_program(language, example.pop("Send one event"), key)
+    assert (status, json.loads(sent)) == (202, {"accepted": True, "queued": 1})
+    assert run_program(language, example.pop("Send a batch, compressed"), key)[0] == 202
+    status, sent = run_program(language, example.pop("Send a batch"), key)
+    assert (status, json.loads(sent)["events"]) == (202, 2)
+    shared_node.settle()
+    batch_id = json.loads(sent)["batch_id"]
+    status, receipt = run_program(language, example.pop("Ask for a receipt"), key, BATCH_ID=batch_id)
+    assert (status, json.loads(receipt)["status"]) == (200, "stored")
+    status, answer = run_program(language, example.pop("Count events by name"), key)
+    assert (status, json.loads(answer)["columns"]) == (200, ["event", "count"])
+    _, exported = run_program(language, example.pop("Export events"), key)
+    *rows, last = map(json.loads, filter(None, exported.splitlines()))
+    assert last["meta"]["rows"] == len(rows) > 0
+    admin = run_cli("keys", "create", "--scope", "admin", f"--data-dir={shared_node.data_dir}").stdout.strip()
+    url = f"{shared_node.url}/v1/users/nobody"
+    headers = {"Authorization": f"Bearer {admin}"}
+    wait_for(lambda: httpx.delete(url, headers=headers).status_code == 200, what="the key")
+    status, erased = run_program(language, example.pop("Erase a person"), admin)
+    assert (status, json.loads(erased)["user_id"]) == (200, "u_42")
+    assert not example
 
 
 @pytest.fixture

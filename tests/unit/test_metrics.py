@@ -86,8 +86,8 @@ def test_a_file_is_complete_from_the_first_moment(tmp_path: Path) -> None:
     worker = WorkerMetrics(tmp_path, 1)
     path = tmp_path / "edge-1.metrics"
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
-    assert path.stat().st_size == metrics.FILE_SIZE == 64 + 60 * 1736
-    assert path.read_bytes()[:8] == b"nmstats1"
+    assert path.stat().st_size == metrics.FILE_SIZE == 64 + 60 * 1760
+    assert path.read_bytes()[:8] == b"nmstats2"
     assert path.stat().st_blocks * 512 >= metrics.FILE_SIZE  # no hole
     worker.close()
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 import shlex
 from collections.abc import Callable
@@ -11,15 +12,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from novamesh.edge.endpoints import ENDPOINTS, commands
-from novamesh.edge.pages import CONTENT_SECURITY_POLICY, PageData, render
+from novamesh.edge.bars import OUTAGES_SHOWN
+from novamesh.edge.endpoints import ENDPOINTS, Example
+from novamesh.edge.examples import LANGUAGES, commands, curl, javascript, python
+from novamesh.edge.pages import CONTENT_SECURITY_POLICY, PageData, render, render_live
 from novamesh.errors import InvalidEvent, by_code
 from novamesh.event.accept import accept_batch, accept_event
-from novamesh.status.ledger import Entry
-from novamesh.status.uptime import Day, Report, no_data
+from novamesh.status.health import Problem
+from novamesh.status.history import Minute, no_history
+from novamesh.status.ledger import Entry, identity
+from novamesh.status.uptime import DAY_S, Day, Report, no_data
 
 NOW = 1_750_000_000.0  # 2025-06-15 15:06:40 UTC
-VOID = {"meta", "link", "br", "rect", "path"}
+VOID = {"meta", "link", "br", "rect", "path", "input"}
 
 
 def report(*percents: float | None) -> Report:
@@ -120,20 +125,34 @@ def test_figures() -> None:
 
 
 def test_a_degraded_node_says_what_is_unwell() -> None:
-    degraded = page(status="degraded", problems=("store: restarting", "disk: 1 GB free"))
+    problems = (Problem("store", "restarting"), Problem("spool", "the disk is full"))
+    degraded = page(status="degraded", problems=problems, since={"store": NOW - 61})
     assert degraded.figures()["Node Status"] == "Degraded"
-    assert "store: restarting" in degraded.texts["li"]
-    assert "disk: 1 GB free" in degraded.texts["li"]
+    assert "store: restarting since 15:05 UTC" in degraded.texts["li"]
+    assert "spool: the disk is full" in degraded.texts["li"]
     assert "Operational" not in degraded.text
+    assert "All parts of this node are well." not in degraded.text
+    assert "All parts of this node are well." in page().text
 
 
 def test_the_ledger_is_one_line() -> None:
     line = "12,401,233 accepted = 12,400,000 stored + 1,200 duplicates + 3 quarantined + 30 waiting"
-    counted = page(ledger=Entry(12_401_233, 12_400_000, 1_200, 3, 30))
-    assert f"1,284,117 events accepted since this node started. In all, {line}. As of" in counted.text
+    entry = Entry(12_401_233, 12_400_000, 1_200, 3, 30)
+    counted = page(ledger=entry)
+    assert line == identity(entry)
+    assert line in counted.texts["p"]
+    assert "1,284,117 events accepted since this node started. As of 2025-06-15 15:06:40 UTC." in counted.texts["p"]
+    assert "bad" not in counted.attributes("class")
     unknown = page(ledger=None)
-    assert "What became of them is not known while the store does not answer. As of" in unknown.text
+    assert "What became of the events is not known while the store does not answer." in unknown.texts["p"]
     assert "accepted =" not in unknown.text
+
+
+@pytest.mark.parametrize(("damaged", "missing", "words"), [(2, 0, ["2 damaged"]), (2, 1, ["2 damaged", "1 missing"])])
+def test_what_is_lost_stands_out(damaged: int, missing: int, words: list[str]) -> None:
+    lost = page(ledger=Entry(10, 7, 0, 0, 0, damaged, missing))
+    assert re.findall(r'<span class="bad"><b>(\d+)</b> (\w+)</span>', lost.source) == [tuple(w.split()) for w in words]
+    assert "novamesh verify says which, and what to do." in lost.text
 
 
 def test_a_node_without_measurements_makes_none_up() -> None:
@@ -171,6 +190,75 @@ def test_downtime_is_also_told_in_words() -> None:
     assert "No downtime was measured" in page(report=report(100.0)).text
     assert "Downtime on 1 day" in page(report=report(0.0)).text
     assert "down for 24 h" in page(report=report(0.0)).text
+
+
+def with_outages(*outages: tuple[float, float]) -> Report:
+    """Today's ``outages``, in seconds since midnight."""
+    today = NOW // DAY_S * DAY_S
+    times = tuple((today + start, today + end) for start, end in outages)
+    days = (*report().days[:-1], Day("2025-06-15", 98.0, 1_728.0, times))
+    return Report(98.0, NOW - 3 * DAY_S, days)
+
+
+def test_each_outage_has_its_times() -> None:
+    items = page(report=with_outages((3_600, 3_725.4), (86_000, 86_400))).texts["li"]
+    first, second = "01:00:00–01:02:05 UTC, 2 min 5 s", "23:53:20–24:00:00 UTC, 6 min 40 s"
+    assert "2025-06-15: 98.00%, down for 28 min 48 s" in items
+    assert first in items
+    assert second in items
+
+
+def test_of_too_many_outages_the_longest_are_told() -> None:
+    outages = [(index * 100, index * 100 + 10 + index) for index in range(50)]
+    text = page(report=with_outages(*outages)).text
+    assert f"and {50 - OUTAGES_SHOWN} shorter" in text
+    assert "01:21:40–01:22:39 UTC, 59 s" in text
+    assert "00:00:00–00:00:10 UTC" not in text
+
+
+def minutes(**measured: list[float | None]) -> tuple[Minute, ...]:
+    """An hour of which the last minutes are ``measured``."""
+    hour = no_history(NOW)
+    newest = [dict(zip(measured, values, strict=True)) for values in zip(*measured.values(), strict=True)]
+    known = [
+        msgspec.structs.replace(minute, **values) for minute, values in zip(hour[-len(newest) :], newest, strict=True)
+    ]
+    return (*hour[: -len(newest)], *known)
+
+
+def lines(content: Page, css: str) -> list[str]:
+    """What is drawn in this style."""
+    return [
+        str(attributes["d"]) for tag, attributes in content.elements if attributes.get("class") == css and tag == "path"
+    ]
+
+
+def test_charts_say_in_words_what_they_draw() -> None:
+    drawn = page(
+        minutes=minutes(events_s=[0.0, 1240.4, 12.0], p50_ms=[None, 0.5, 0.25], p99_ms=[None, 31.0, 2.0])
+    ).texts["figcaption"]
+    assert drawn == [
+        "Events per second 12peak 1,240 at 15:05 · 57 min not measured",
+        "Latency p50 p990.25 ms / 2.00 msslowest p99 31.0 ms at 15:05",
+    ]
+
+
+def test_charts_leave_gaps_where_nothing_was_measured() -> None:
+    gap = page(minutes=minutes(events_s=[5.0, 10.0, None, None, 10.0], p50_ms=[1.0] * 5, p99_ms=[2.0] * 5))
+    # Two minutes from 5 to the top; then, two minutes later, one alone.
+    assert lines(gap, "a") == ["M550 50l10 -48M590 2l3 0", "M550 50l10 0 10 0 10 0 10 0"]
+    assert lines(gap, "b") == ["M550 2l10 0 10 0 10 0 10 0"]
+    assert len(lines(gap, "area")) == 1
+
+
+def test_a_quiet_hour_is_drawn_at_zero_and_an_unmeasured_one_not_at_all() -> None:
+    quiet = page(minutes=minutes(events_s=[0.0] * 60, p50_ms=[None] * 60, p99_ms=[None] * 60))
+    assert lines(quiet, "a")[0].startswith("M0 98l10 0 ")
+    assert "Events per second 0peak 0 at" in quiet.text
+    assert "Latency p50 p99no data yet" in quiet.text
+    nothing = page()
+    assert lines(nothing, "a") == lines(nothing, "b") == lines(nothing, "area") == []
+    assert nothing.text.count("no data yet") == 2
 
 
 def test_headings_and_anchors() -> None:
@@ -253,11 +341,49 @@ def test_curl_examples_can_be_pasted_as_they_are() -> None:
         assert re.findall(r"\$\w*", command) in ([], ["$NOVAMESH_KEY"], ["$BATCH_ID", "$NOVAMESH_KEY"])
 
 
+def test_every_example_is_there_in_every_language() -> None:
+    content = page()
+    for language in LANGUAGES:
+        written = [language.write(e, example, DATA.base_url) for e in ENDPOINTS for example in e.examples]
+        assert content.blocks(language.code) == written
+    assert [language.name for language in LANGUAGES] == ["curl", "Python", "JavaScript"]
+    for article in content.texts["fieldset"]:
+        assert article.startswith("curlPythonJavaScript")
+
+
+def test_python_examples_compile() -> None:
+    for program in page(base_url=HOSTILE.replace("\x00", "")).blocks("py"):
+        compile(program, "example", "exec")
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, False, 0, -1.5, 'a"b\\\n', [], {}, [[None]], {"k": [{"long": "x" * 70}, True]}]
+)
+def test_a_body_is_the_same_value_in_every_language(value: Any) -> None:
+    endpoint = next(endpoint for endpoint in ENDPOINTS if endpoint.path == "/v1/ingest")
+    example = Example("x", body={"event": value})
+    program = python(endpoint, example, "http://h").partition("request =")[0]
+    names: dict[str, Any] = {}
+    exec(program, names)
+    assert json.loads(names["body"]) == {"event": value}
+    command = shlex.split(curl(endpoint, example, "http://h"))
+    assert json.loads(command[command.index("-d") + 1]) == {"event": value}
+    written = javascript(endpoint, example, "http://h").partition("JSON.stringify(")[2].partition(");\nconst answer")[0]
+    assert json.loads(written) == {"event": value}
+
+
+def test_forms_begin_with_the_first_example() -> None:
+    begun = {e.path: json.loads(text) for e, text in zip(ENDPOINTS, page().attributes("data-try"), strict=True)}
+    assert begun["/v1/query"] == {"query": {"q": "SELECT event, count() FROM events GROUP BY event LIMIT 10"}}
+    assert begun["/v1/ingest"]["body"]["event"] == "page_view"
+    assert begun["/v1/users/{user_id}"] == {}  # nobody is erased by one click
+
+
 def test_curl_examples_send_valid_json() -> None:
     posts = [shlex.split(command) for command in page().blocks("sh") if "POST" in command]
     bodies = [msgspec.json.decode(word) for words in posts for word in words if word.startswith("{")]
     assert len(bodies) == len(posts) == 3
-    assert [sorted(body) for body in bodies] == [["event", "properties", "user_id"]] + [["context", "events"]] * 2
+    assert [sorted(body) for body in bodies] == [["event", "properties", "user_id"], ["context", "events"], ["events"]]
     assert all("Content-Type: application/json" in words for words in posts)
 
 
@@ -274,11 +400,11 @@ def test_hostile_values_are_shown_not_run() -> None:
         region_label=HOSTILE,
         version=HOSTILE,
         window=HOSTILE,
-        problems=(HOSTILE,),
+        problems=(Problem(HOSTILE, HOSTILE),),
         base_url=HOSTILE,
         status="degraded",
     )
-    plain = page(status="degraded", problems=("x",))
+    plain = page(status="degraded", problems=(Problem("x", "x"),))
     assert [tag for tag, _ in hostile.elements] == [tag for tag, _ in plain.elements]
     assert hostile.texts["script"] == plain.texts["script"]
     assert hostile.texts["h1"][0].startswith("<script>alert('x')</script>\"&'$HOME`id` {health}")
@@ -304,28 +430,50 @@ def test_the_policy_admits_the_style_and_the_script_and_nothing_else() -> None:
     assert "style" not in {name for _, attributes in content.elements for name in attributes}
 
 
-def test_the_page_is_small() -> None:
-    assert len(render(DATA)) < 60_000
+def test_only_the_node_itself_may_be_asked() -> None:
+    assert "connect-src 'self';" in CONTENT_SECURITY_POLICY
+    assert "form-action 'none'" in CONTENT_SECURITY_POLICY
+
+
+def test_the_part_that_is_refreshed_is_that_of_the_page() -> None:
+    live, whole = render_live(DATA).decode(), render(DATA).decode()
+    assert live.partition("\n")[2] in whole
+    assert live.startswith("<!doctype html><title>ingest-eu5 — Operational</title>")
+    assert len(live) < 12_000
+    ids = [str(attributes["id"]) for _, attributes in Page(live.encode()).elements if "data-live" in attributes]
+    assert ids == ["problems", "figures", "ledger", "charts", "days", "outages"]
+
+
+def test_the_page_is_small_even_on_the_worst_of_days() -> None:
+    hour = tuple(
+        msgspec.structs.replace(minute, events_s=99_999.0 * (minute.start_s // 60 % 7), p50_ms=0.5, p99_ms=99.9)
+        for minute in no_history(NOW)
+    )
+    start = NOW // DAY_S * DAY_S - 29 * DAY_S
+    days = tuple(
+        Day(day.date, 98.0, 1_000.0, tuple((at + 99.0 * part, at + 99.0 * part + 9) for part in range(20)))
+        for day, at in zip(no_data(NOW).days, (start + DAY_S * number for number in range(30)), strict=True)
+    )
+    worst = msgspec.structs.replace(
+        DATA, minutes=hour, report=Report(98.0, start, days), ledger=Entry(10**12, 10**12, 10**9, 999, 10**9, 99, 99)
+    )
+    assert len(render(worst)) < 60_000
 
 
 def test_for_those_who_do_not_see_the_page() -> None:
     content = page()
     assert content.elements[0] == ("html", {"lang": "en"})
-    assert content.attributes("tabindex") == ["0"] * len(content.blocks("sh"))  # those scroll
     viewport = {"name": "viewport", "content": "width=device-width, initial-scale=1"}
     assert ("meta", viewport) in content.elements
     for tag, attributes in content.elements:
-        if tag == "pre" and attributes:
-            assert attributes["tabindex"] == "0"
-            assert attributes["aria-label"]
         if tag == "svg":
-            assert attributes["aria-hidden"] == "true"
+            assert attributes.get("aria-hidden") == "true" or "hidden" in attributes
         if tag == "th":
             assert attributes["scope"] in ("row", "col")
-    assert "prefers-color-scheme: dark" in content.texts["style"][0]
+    assert "prefers-color-scheme:dark" in content.texts["style"][0]
 
 
-COLOURS = re.compile(r"--([\w-]+): (#\w+)")
+COLOURS = re.compile(r"--([\w-]+):(#\w+)")
 
 
 def _luminance(colour: str) -> float:
@@ -344,7 +492,7 @@ def _contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 def test_contrast_is_aa(theme: int) -> None:
     colours = dict(COLOURS.findall(page().texts["style"][0].split("@media")[theme]))
-    for text in ("text", "muted", "accent", "warn"):
+    for text in ("text", "muted", "accent", "warn", "bad"):
         for ground in ("page", "card", "code"):
             assert _contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
     for fill in ("good", "warn-fill", "bad-fill", "none"):  # WCAG 1.4.11: graphics

@@ -131,6 +131,29 @@ def test_a_long_stop_counts_day_by_day(path: Path) -> None:
     assert report.percent == math.floor(2400 / (2 * DAY_S + 1800) * 10_000) / 100
 
 
+def test_outages_are_told_by_their_times_cut_at_midnight(path: Path) -> None:
+    with Uptime(path) as node:
+        run(node, T0 - 1200, T0 - 900)
+    with Uptime(path) as node:
+        run(node, T0 - 600, T0 - 300)
+    with Uptime(path) as node:
+        run(node, T0 + 60, T0 + 120)
+        run(node, T0 + 125, T0 + 155, accepting=False)
+        node.beat(T0 + 160, True)  # alone: no time is known to be up
+        node.beat(T0 + 165, False)
+        run(node, T0 + 200, T0 + 230)
+        report = node.report(T0 + 230)
+    assert [day.outages for day in report.days[:-2]] == [()] * 28
+    assert report.days[-2].outages == ((T0 - 900, T0 - 600), (T0 - 300, T0))
+    assert report.days[-1].outages == ((T0, T0 + 60), (T0 + 120, T0 + 200))
+
+
+def test_an_outage_goes_on_until_now(node: Uptime) -> None:
+    run(node, T0, T0 + 100)
+    assert node.report(T0 + 100 + GRACE_S).days[-1].outages == ()
+    assert node.report(T0 + 500).days[-1].outages == ((T0 + 100, T0 + 500),)
+
+
 def test_midnight_begins_a_new_last_day(node: Uptime) -> None:
     run(node, T0 - 20, T0 - 5)
     before, after = node.report(T0 - 1), node.report(T0)
@@ -238,6 +261,9 @@ def test_whatever_the_clock_does_percentages_stay_in_bounds(
     assert len(report.days) == 30
     assert all(day.percent is None or 0 <= day.percent <= 100 for day in report.days)
     assert all(0 <= day.down_s <= DAY_S for day in report.days)
+    for day in report.days:
+        assert sum(end - start for start, end in day.outages) == pytest.approx(day.down_s, abs=0.01)
+        assert all(start < end for start, end in day.outages)
 
 
 spans = st.lists(st.tuples(st.integers(0, 40 * DAY_S), st.integers(1, 3 * DAY_S)), max_size=20)

@@ -73,7 +73,7 @@ class Application:
             events = await _handler(scope)(worker, scope, protocol)
             if events:
                 waited = events.ns if isinstance(events, ingest.Waited) else 0
-                worker.metrics.observe(time.perf_counter_ns() - started - waited, time.time())
+                worker.metrics.observe(time.perf_counter_ns() - started - waited, time.time(), events)
                 worker.metrics.count(202, events)
             else:
                 worker.metrics.count(200)

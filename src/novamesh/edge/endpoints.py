@@ -1,7 +1,7 @@
 """What this node offers, in one table: :data:`ENDPOINTS`. The API Reference of the status page is written from it."""
 
 import re
-import shlex
+from typing import Any
 
 import msgspec
 
@@ -32,10 +32,18 @@ class Parameter(msgspec.Struct, frozen=True):
 
 
 class Example(msgspec.Struct, frozen=True):
-    """A shell command. ``{url}`` stands for the endpoint's quoted URL, up to its parameter if it has one."""
+    """One request to the endpoint; :mod:`novamesh.edge.examples` says it in each language.
+
+    ``body`` is its JSON, sent as gzip if it is ``compressed``. ``variable`` names the environment variable that holds
+    the last part of the path. The answer is shown as it comes if it is ``streamed``.
+    """
 
     title: str
-    command: str
+    query: dict[str, str] = {}
+    body: dict[str, Any] | None = None
+    compressed: bool = False
+    variable: str = ""
+    streamed: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -73,15 +81,13 @@ def _error(kind: type[RequestError], when: str, message: str, *details: Detail) 
     return Answer(kind.status, when, msgspec.json.format(body, indent=2).decode())
 
 
-_KEY = """-H "Authorization: Bearer $NOVAMESH_KEY\""""
-_JSON = "-H 'Content-Type: application/json'"
-_BATCH = """{
+_BATCH = {
     "context": {"app": "shop", "release": "2.4.0"},
     "events": [
-      {"event": "page_view", "properties": {"page": "/"}},
-      {"event": "click", "properties": {"button": "buy"}}
-    ]
-  }"""
+        {"event": "page_view", "properties": {"page": "/"}},
+        {"event": "click", "properties": {"button": "buy"}},
+    ],
+}
 
 _UNAUTHORIZED = _error(Unauthorized, "no key, or a wrong one", "API key required. See {base_url}/#api")
 _SPOOL_FULL = _error(
@@ -113,7 +119,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         scope=None,
         summary="How the node is, and the percentage of the last 30 days in which it could accept events.",
         parameters=(),
-        examples=(Example("Health", "curl {url}"),),
+        examples=(Example("Health"),),
         answers=(Answer(200, "status is ok or degraded", "{health}"),),
     ),
     Endpoint(
@@ -122,7 +128,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         scope=None,
         summary="For load balancers: whether every part of the node is ready.",
         parameters=(),
-        examples=(Example("Readiness", "curl {url}"),),
+        examples=(Example("Readiness"),),
         answers=(
             Answer(
                 200,
@@ -169,14 +175,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         examples=(
             Example(
                 "Send one event",
-                f"""curl -X POST {{url}} \\
-  {_KEY} \\
-  {_JSON} \\
-  -d '{{
-    "event": "page_view",
-    "user_id": "u_42",
-    "properties": {{"page": "/pricing"}}
-  }}'""",
+                body={"event": "page_view", "user_id": "u_42", "properties": {"page": "/pricing"}},
             ),
         ),
         answers=(
@@ -205,20 +204,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             _WAIT,
         ),
         examples=(
-            Example(
-                "Send a batch",
-                f"""curl -X POST {{url}} \\
-  {_KEY} \\
-  {_JSON} \\
-  -d '{_BATCH}'""",
-            ),
+            Example("Send a batch", body=_BATCH),
             Example(
                 "Send a batch, compressed",
-                f"""echo '{_BATCH}' | gzip | curl -X POST {{url}} \\
-  {_KEY} \\
-  {_JSON} \\
-  -H 'Content-Encoding: gzip' \\
-  --data-binary @-""",
+                body={"events": [{"event": "page_view"}, {"event": "click"}]},
+                compressed=True,
             ),
         ),
         answers=(
@@ -241,13 +231,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         scope="ingest",
         summary="A receipt: what became of a batch that you sent.",
         parameters=(Parameter("batch_id", "string · path", "As /v1/batch answered it.", required=True),),
-        examples=(
-            Example(
-                "Ask for a receipt",
-                f"""curl {{url}}"$BATCH_ID" \
-  {_KEY}""",
-            ),
-        ),
+        examples=(Example("Ask for a receipt", variable="BATCH_ID"),),
         answers=(
             Answer(
                 200,
@@ -284,9 +268,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         examples=(
             Example(
                 "Count events by name",
-                f"""curl -G {{url}} \\
-  {_KEY} \\
-  --data-urlencode "q=SELECT event, count() FROM events GROUP BY event LIMIT 10\"""",
+                query={"q": "SELECT event, count() FROM events GROUP BY event LIMIT 10"},
             ),
         ),
         answers=(
@@ -323,9 +305,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         examples=(
             Example(
                 "Export events",
-                f"""curl -G {{url}} \\
-  {_KEY} \\
-  --data-urlencode "q=SELECT event, user_id, timestamp FROM events\"""",
+                query={"q": "SELECT event, user_id, timestamp FROM events"},
+                streamed=True,
             ),
         ),
         answers=(
@@ -391,13 +372,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         scope="admin",
         summary="Removes one person's events for good, from the database, the spool and the quarantine.",
         parameters=(Parameter("user_id", "string · path", "The user, percent-encoded.", required=True),),
-        examples=(
-            Example(
-                "Erase a person",
-                f"""curl -X DELETE {{url}} \\
-  {_KEY}""",
-            ),
-        ),
+        examples=(Example("Erase a person"),),
         answers=(
             Answer(200, "how many events are gone", '{"user_id": "u_42", "events": 128, "quarantined": 0}'),
             _error(
@@ -409,9 +384,3 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ),
     ),
 )
-
-
-def commands(endpoint: Endpoint, base_url: str) -> list[str]:
-    """The endpoint's examples as they are to be pasted into a shell."""
-    url = shlex.quote(base_url + (endpoint.sample or endpoint.path))
-    return [example.command.replace("{url}", url) for example in endpoint.examples]

@@ -11,6 +11,7 @@ from novamesh.edge.ingest import JSON_HEADERS
 from novamesh.edge.worker import Worker
 from novamesh.errors import Detail, NotReady
 from novamesh.status import metrics
+from novamesh.status.history import history
 from novamesh.status.ledger import Entry, total
 
 
@@ -42,8 +43,9 @@ async def ready(worker: Worker, _scope: Scope, protocol: HTTPProtocol) -> int:
     return 0
 
 
-async def page(worker: Worker, _scope: Scope, protocol: HTTPProtocol) -> int:
-    """The status page."""
+async def page(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
+    """The status page; with ``?part=live`` only what its script refreshes."""
+    data = page_data(worker, time.time())
     protocol.response_bytes(
         200,
         [
@@ -53,7 +55,7 @@ async def page(worker: Worker, _scope: Scope, protocol: HTTPProtocol) -> int:
             ("x-content-type-options", "nosniff"),
             ("referrer-policy", "no-referrer"),
         ],
-        pages.render(page_data(worker, time.time())),
+        pages.render_live(data) if scope.query_string == "part=live" else pages.render(data),
     )
     return 0
 
@@ -73,9 +75,11 @@ def page_data(worker: Worker, now: float) -> pages.PageData:
         region_label=worker.config.region_label,
         version=__version__,
         status="degraded" if problems else "ok",
-        problems=tuple(f"{problem.part}: {problem.reason}" for problem in problems),
+        problems=tuple(problems),
+        since=worker.since.note(problems, now),
         p50_ms=snapshot.p50_ms,
         window="last hour",
+        minutes=history(worker.run_directory, now),
         report=worker.uptime.report(now),
         base_url=worker.config.base_url,
         events_accepted=snapshot.events,

@@ -1,34 +1,39 @@
 """The status page: one HTML document, made on the server, that needs nothing else from anywhere.
 
-The page's API Reference is written from :data:`novamesh.edge.endpoints.ENDPOINTS`.
+Its parts are written by :mod:`novamesh.edge.charts`, :mod:`~novamesh.edge.bars` and :mod:`~novamesh.edge.reference`.
 Everything a page shows is escaped; :data:`CONTENT_SECURITY_POLICY` lets the browser run and apply nothing but the
-page's own style and its script, which adds the copy buttons. Without the script nothing but those is missing.
+page's own style and its script, and ask nobody but the node. Without the script all can be read; with it figures are
+refreshed (by :func:`render_live`), code is copied, and requests are tried.
 """
 
 import hashlib
 import re
 from base64 import b64encode
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
 from html import escape
-from http import HTTPStatus
 from importlib.resources import files
 from string import Template
 
 import msgspec
 
-from novamesh.edge.endpoints import ENDPOINTS, Answer, Endpoint, Parameter, commands
-from novamesh.status.ledger import Entry, identity
-from novamesh.status.uptime import Day, Report
+from novamesh.edge.bars import bars, downtime
+from novamesh.edge.charts import charts
+from novamesh.edge.reference import reference
+from novamesh.edge.text import clock, milliseconds, moment
+from novamesh.status.health import Problem
+from novamesh.status.history import Minute, no_history
+from novamesh.status.ledger import Entry, terms
+from novamesh.status.uptime import Report
 
 
 class PageData(msgspec.Struct, frozen=True, kw_only=True):
     """What a page shows.
 
-    ``status`` is ``ok`` or ``degraded``; ``problems`` names each unwell part and why. ``p50_ms`` is the median latency
-    of accepted requests over ``window`` (such as ``last hour``), ``None`` if there were none. ``events_accepted``
-    counts since the node's start, ``ledger`` since the data directory was made, for all projects together; it is
-    ``None`` while the store does not answer. ``now_s`` is the time of the measurement in unix seconds.
+    ``status`` is ``ok`` or ``degraded``; ``problems`` are the unwell parts and ``since`` says from when each is, in
+    unix seconds. ``p50_ms`` is the median latency of accepted requests over ``window`` (such as ``last hour``),
+    ``None`` if there were none; ``minutes`` are those of the last hour, empty if not known. ``events_accepted`` counts
+    since the node's start, ``ledger`` since the data directory was made, for all projects together; it is ``None``
+    while the store does not answer. ``now_s`` is the time of the measurement in unix seconds.
     """
 
     node: str
@@ -42,8 +47,10 @@ class PageData(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str
     events_accepted: int
     now_s: float
+    minutes: tuple[Minute, ...] = ()
     ledger: Entry | None = None
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    since: Mapping[str, float] = {}
 
 
 def _template(name: str) -> str:
@@ -56,48 +63,66 @@ def _source(text: str) -> str:
 
 
 _PAGE = Template(_template("status.html"))
-_STYLE = re.sub(r"\s+", " ", _template("status.css"))
-_SCRIPT = re.sub(r"\n\s*", "\n", _template("copy.js"))
+_LIVE = Template(_template("live.html"))
+# Blanks are a fifth of what is written. A string of the script is kept as it is; it has no other blanks that count.
+_BLANKS = re.compile(r"""('[^']*'|`[^`]*`)|[ ]*([{}()=<>?:;,|&+*!])[ ]*""")
+_STYLE = re.sub(r"(?<=[{}:;,]) | (?=[{}])|;(?= })", "", re.sub(r"\s+", " ", _template("status.css")))
+_SCRIPT = _BLANKS.sub(r"\1\2", re.sub(r"\s*\n\s*(//[^\n]*\n\s*)*", "\n", _template("status.js")))
 
 CONTENT_SECURITY_POLICY = (
     f"default-src 'none'; style-src {_source(_STYLE)}; script-src {_source(_SCRIPT)}; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-
-_LOCK = (
-    '<svg viewBox="0 0 12 14" aria-hidden="true"><rect x="1" y="6" width="10" height="7" rx="1.5"/>'
-    '<path d="M3.5 6V4a2.5 2.5 0 0 1 5 0v2"/></svg>'
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 
 def render(data: PageData) -> bytes:
     """The page as UTF-8 HTML."""
     return _PAGE.substitute(
+        title=_title(data),
         node=escape(data.node),
-        status=_status_text(data.status),
         style=_STYLE,
         script=_SCRIPT,
-        problems=_problems(data.problems),
-        figures="\n".join(_figures(data)),
-        note=_note(data),
-        oldest=data.report.days[0].date,
-        days="\n".join(map(_bar, data.report.days)),
-        outages=_outages(data.report),
-        index="\n".join(map(_index_entry, ENDPOINTS)),
-        endpoints="\n".join(_endpoint(endpoint, data) for endpoint in ENDPOINTS),
+        live=_live(data),
+        reference=reference(data.base_url, _health(data)),
         version=escape(data.version),
     ).encode()
+
+
+def render_live(data: PageData) -> bytes:
+    """Only what changes, as UTF-8 HTML: the title and the parts above the API Reference."""
+    return f"<!doctype html><title>{_title(data)}</title>\n{_live(data)}".encode()
+
+
+def _live(data: PageData) -> str:
+    return _LIVE.substitute(
+        problems=_problems(data),
+        figures="\n".join(_figures(data)),
+        ledger=_ledger(data),
+        charts=charts(data.minutes or no_history(data.now_s)),
+        oldest=data.report.days[0].date,
+        days=bars(data.report),
+        outages=downtime(data.report),
+    )
+
+
+def _title(data: PageData) -> str:
+    return f"{escape(data.node)} — {_status_text(data.status)}"
 
 
 def _status_text(status: str) -> str:
     return "Operational" if status == "ok" else "Degraded"
 
 
-def _problems(problems: tuple[str, ...]) -> str:
-    if not problems:
-        return ""
-    items = "".join(f"<li>{escape(problem)}</li>" for problem in problems)
+def _problems(data: PageData) -> str:
+    if not data.problems:
+        return '<p class="muted small">All parts of this node are well.</p>'
+    items = "".join(_problem(problem, data.since.get(problem.part)) for problem in data.problems)
     return f'<ul class="problems" aria-label="What is degraded">{items}</ul>'
+
+
+def _problem(problem: Problem, since: float | None) -> str:
+    when = "" if since is None else f' <span class="muted">since {clock(since)} UTC</span>'
+    return f"<li><b>{escape(problem.part)}</b>: {escape(problem.reason)}{when}</li>"
 
 
 def _figures(data: PageData) -> Iterable[str]:
@@ -105,7 +130,7 @@ def _figures(data: PageData) -> Iterable[str]:
     if data.p50_ms is None:
         yield _figure("Latency (p50)", "no data yet", data.window)
     else:
-        yield _figure("Latency (p50)", _milliseconds(data.p50_ms), data.window)
+        yield _figure("Latency (p50)", milliseconds(data.p50_ms), data.window)
     yield _figure("Uptime (30d)", *_uptime(data))
     yield _figure("Region", data.region_label, data.region)
     yield _figure("Version", data.version)
@@ -117,122 +142,33 @@ def _figure(name: str, value: str, note: str = "", css: str = "") -> str:
     return f"<div><dt>{name}</dt><dd{kind}>{escape(value)}</dd>{more}</div>"
 
 
-def _milliseconds(value: float) -> str:
-    digits = 3 if value < 0.1 else 2 if value < 10 else 1 if value < 100 else 0
-    return f"{value:.{digits}f} ms"
-
-
 def _uptime(data: PageData) -> tuple[str, str]:
     first = data.report.first_start
     if first is None:
         return "no data yet", ""
     young = data.report.days[0].percent is None
-    return f"{data.report.percent:.2f}%", f"since {_time(first):%Y-%m-%d}" if young else ""
+    return f"{data.report.percent:.2f}%", f"since {moment(first):%F}" if young else "last 30 days"
 
 
-def _note(data: PageData) -> str:
-    as_of = f"{_time(data.now_s):%Y-%m-%d %H:%M:%S} UTC"
-    ledger = "What became of them is not known while the store does not answer"
-    if data.ledger is not None:
-        ledger = f"In all, {identity(data.ledger)}"
-    return f"{data.events_accepted:,} events accepted since this node started. {ledger}. As of {as_of}."
+def _ledger(data: PageData) -> str:
+    as_of = f"As of {moment(data.now_s):%Y-%m-%d %H:%M:%S} UTC."
+    since = f"{data.events_accepted:,} events accepted since this node started."
+    return f'{_identity(data.ledger)}<p class="muted small">{since} {as_of}</p>'
 
 
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+def _identity(entry: Entry | None) -> str:
+    if entry is None:
+        return "<p>What became of the events is not known while the store does not answer.</p>"
+    shown = [_term(count, name) for name, count in terms(entry)]
+    line = f"<p>{_term(entry.accepted, 'accepted')} = {' + '.join(shown)}</p>"
+    if not entry.damaged and not entry.missing:
+        return line
+    return f'{line}<p class="bad">Not all accepted events are stored: novamesh verify says which, and what to do.</p>'
 
 
-def _bar(day: Day) -> str:
-    text = escape(f"{day.date}: {_percent(day.percent)}")
-    return f'<li class="{_level(day.percent)}" title="{text}"><i></i><span class="hidden">{text}</span></li>'
-
-
-def _percent(percent: float | None) -> str:
-    return "no data" if percent is None else f"{percent:.2f}%"
-
-
-def _level(percent: float | None) -> str:
-    """A bar's class: its height says the same as its colour."""
-    if percent is None:
-        return "none"
-    return "full" if percent == 100 else "some" if percent >= 99 else "much"
-
-
-def _outages(report: Report) -> str:
-    """The days that were not whole, in words: a tooltip cannot be had on a phone."""
-    if report.first_start is None:
-        return '<p class="muted small">Nothing was measured yet.</p>'
-    bad = [day for day in reversed(report.days) if day.percent is not None and day.percent < 100]
-    if not bad:
-        return '<p class="muted small">No downtime was measured in these days.</p>'
-    items = "".join(f"<li>{day.date}: {_percent(day.percent)}, down for {_duration(day.down_s)}</li>" for day in bad)
-    days = "1 day" if len(bad) == 1 else f"{len(bad)} days"
-    return f'<details><summary>Downtime on {days}</summary><ul class="outages">{items}</ul></details>'
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(max(1, round(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = [f"{count} {unit}" for count, unit in ((hours, "h"), (minutes, "min"), (rest, "s")) if count]
-    return " ".join(parts[:2])
-
-
-def _index_entry(endpoint: Endpoint) -> str:
-    return f'<li><a href="#{endpoint.anchor}"><code>{endpoint.method} {endpoint.path}</code></a></li>'
-
-
-def _endpoint(endpoint: Endpoint, data: PageData) -> str:
-    scope = f' <span class="lock">{_LOCK}API key required</span>' if endpoint.scope else ""
-    needs = f" Needs a key with scope <code>{endpoint.scope}</code>." if endpoint.scope else ""
-    return f"""<article id="{endpoint.anchor}" aria-labelledby="{endpoint.anchor}-h">
-<div>
-<h3 id="{endpoint.anchor}-h"><span class="method">{endpoint.method}</span> <code>{endpoint.path}</code>{scope}</h3>
-<p>{escape(endpoint.summary)}{needs}</p>
-{_parameters(endpoint.parameters)}
-</div>
-<div>
-{"".join(_example(endpoint, data.base_url))}
-<h4>Responses</h4>
-{"".join(_answer(answer, data) for answer in endpoint.answers)}
-</div>
-</article>"""
-
-
-def _parameters(parameters: tuple[Parameter, ...]) -> str:
-    if not parameters:
-        return '<p class="muted small">No parameters.</p>'
-    rows = "".join(map(_parameter, parameters))
-    return (
-        '<table><thead><tr><th scope="col">Parameter</th><th scope="col">Description</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table>"
-    )
-
-
-def _parameter(parameter: Parameter) -> str:
-    required = '<span class="required">required.</span> ' if parameter.required else ""
-    return (
-        f'<tr><th scope="row"><code>{parameter.name}</code><span>{parameter.kind}</span></th>'
-        f"<td>{required}{escape(parameter.text)}</td></tr>"
-    )
-
-
-def _example(endpoint: Endpoint, base_url: str) -> Iterable[str]:
-    for example, command in zip(endpoint.examples, commands(endpoint, base_url), strict=True):
-        yield f"<h4>{escape(example.title)}</h4>{_code('sh', example.title, command)}"
-
-
-def _answer(answer: Answer, data: PageData) -> str:
-    shown = " open" if answer.status < 300 else ""
-    phrase = HTTPStatus(answer.status).phrase
-    title = f'<b>{answer.status}</b> {phrase} <span class="muted">— {escape(answer.when)}</span>'
-    body = _fill(answer.body, {"{base_url}": data.base_url, "{health}": _health(data)})
-    code = _code("json", "", body)
-    return f"<details{shown}><summary>{title}</summary>{code}</details>"
-
-
-def _fill(text: str, values: dict[str, str]) -> str:
-    """Each name replaced by its value, in one pass: a value may contain a name."""
-    return re.sub("|".join(map(re.escape, values)), lambda found: values[found[0]], text)
+def _term(count: int, name: str) -> str:
+    css = ' class="bad"' if name in ("damaged", "missing") else ""
+    return f"<span{css}><b>{count:,}</b> {name}</span>"
 
 
 def _health(data: PageData) -> str:
@@ -244,10 +180,3 @@ def _health(data: PageData) -> str:
         "uptime": data.report.percent,
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
-
-
-def _code(language: str, label: str, text: str) -> str:
-    # A command keeps its lines and scrolls, so it must be reachable by keyboard, and then needs a name. JSON wraps.
-    reach = f' tabindex="0" role="group" aria-label="{escape(label)}"' if language == "sh" else ""
-    code = f'<code class="language-{language}">{escape(text, quote=False)}</code>'
-    return f'<div class="code {language}"><pre{reach}>{code}</pre></div>'

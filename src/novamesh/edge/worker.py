@@ -24,7 +24,7 @@ from novamesh.spool import tally
 from novamesh.spool.tally import Tally
 from novamesh.spool.writer import Limits, SpoolWriter
 from novamesh.sql.types import PathTypes
-from novamesh.status.health import Problem, store_problems
+from novamesh.status.health import Problem, Since, store_problems
 from novamesh.status.ledger import Ledger, ledger
 from novamesh.status.metrics import WorkerMetrics
 from novamesh.status.uptime import Reader
@@ -63,6 +63,7 @@ class Worker:
         )
         self.waiting = Waiting(self.socket)
         self.tails = Tails(config, directory.spool, directory.ledger, directory.stopping)
+        self.since = Since()
         self._tasks = [loop.create_task(self._tend()), loop.create_task(self._ask_store())]
         self.idle.start()
         self.metrics.heartbeat(time.time(), True)
@@ -117,6 +118,7 @@ class Worker:
             except sqlite3.Error as error:
                 log.error("the keys cannot be read", extra={"cause": str(error)})
             self.metrics.heartbeat(time.time(), self.accept_problem() is None)
+            self.since.note(self.problems(), time.time())
             self.spool.tend()
             if parent is not None and not parent.is_alive():
                 log.error("the supervisor is gone, the worker ends")

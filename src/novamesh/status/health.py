@@ -1,5 +1,7 @@
 """Which parts of a node are unwell, and why."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from novamesh.status.ledger import problem
@@ -13,6 +15,19 @@ class Problem(msgspec.Struct, frozen=True):
 
     part: str
     reason: str
+
+
+class Since:
+    """Since when each part is unwell, as one worker has seen it."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+
+    def note(self, problems: Iterable[Problem], now_s: float) -> dict[str, float]:
+        """What is unwell at ``now_s`` (unix seconds). Returns from when each of those parts has been unwell."""
+        parts = [problem.part for problem in problems]
+        self._since = {part: self._since.get(part, now_s) for part in parts}
+        return self._since
 
 
 def store_problems(store: StoreStatus) -> list[Problem]:

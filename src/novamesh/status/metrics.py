@@ -12,9 +12,16 @@ File ``edge-<pid>.metrics``, native byte order, :data:`FILE_SIZE` bytes::
     32   u64  requests refused (4xx)
     40   u64  requests failed (5xx)
     48   u64  events accepted
-    64   60 slots of 1,736 bytes; minute m (unix time // 60) is in slot m % 60
+    64   60 slots of 1,760 bytes; minute m (unix time // 60) is in slot m % 60
              u64        minute the slot holds; 0: none
+             f64        time at which the worker was first seen in that minute, unix seconds
+             f64        time at which it was last seen: of its last heartbeat
+             u64        events accepted
              432 x u32  latencies counted per bucket
+
+A heartbeat claims the slot of its minute, so a minute in which nothing was accepted is told from one in which there was
+no worker. What the status page draws is made of the slots by
+:mod:`novamesh.status.history`.
 
 Latencies are counted in log-linear buckets, the idea of HdrHistogram (Gil Tene): each power of two is cut into 16 equal
 buckets. For a latency of ``v`` units of 64 ns::
@@ -32,14 +39,17 @@ new value, never half of each. Values written one after another may be seen apar
 import contextlib
 import math
 import mmap
+import sys
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from operator import add
 from pathlib import Path
 
 import msgspec
 
-MAGIC = int.from_bytes(b"nmstats1", "little")
+MAGIC = int.from_bytes(b"nmstats2", "little")
 SLOTS = 60
 SLOT_S = 60
 BUCKETS = 432
@@ -47,14 +57,15 @@ LIVE_S = 5.0  # a heartbeat older than this is that of a dead or stuck worker
 HOUR_S = SLOTS * SLOT_S
 
 _HEADER_SIZE = 64
-_SLOT_SIZE = 8 + 4 * BUCKETS
+_SLOT_HEAD = 32
+_SLOT_SIZE = _SLOT_HEAD + 4 * BUCKETS
 FILE_SIZE = _HEADER_SIZE + SLOTS * _SLOT_SIZE
 
 # Places in the header, counted in 8-byte words.
 _BEAT, _ACCEPTING, _ACCEPTED, _REFUSED, _FAILED, _EVENTS = range(1, 7)
 
 _UNIT_BITS = 6
-_NO_COUNTS = bytes(4 * BUCKETS)
+_NO_COUNTS = bytes(_SLOT_SIZE - 8)
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -75,6 +86,19 @@ class Snapshot(msgspec.Struct, frozen=True):
     workers: int
 
 
+class Slot(msgspec.Struct, frozen=True):
+    """One worker's minute (unix time // 60): when it was seen (unix seconds), its events, its latencies by bucket.
+
+    ``counts`` are 4-byte integers of native byte order.
+    """
+
+    minute: int
+    first_s: float
+    last_s: float
+    events: int
+    counts: bytes
+
+
 class WorkerMetrics:
     """The writer of one worker's file. Not for use by several threads at once."""
 
@@ -91,13 +115,15 @@ class WorkerMetrics:
         self._counts = self._bytes.cast("I")
         self._minute = -1
         self._base = 0  # of the current slot's buckets, in 4-byte words
+        self._slot = 0  # the current slot, in 8-byte words
 
-    def observe(self, latency_ns: int, now_s: float) -> None:
-        """Count the latency of one accepted request that ended at ``now_s`` (unix seconds)."""
+    def observe(self, latency_ns: int, now_s: float, events: int = 0) -> None:
+        """Count the latency and the events of one accepted request that ended at ``now_s`` (unix seconds)."""
         minute = int(now_s) // SLOT_S
         if minute != self._minute:
-            self._turn(minute)
+            self._turn(minute, now_s)
         self._counts[self._base + bucket(latency_ns)] += 1
+        self._words[self._slot + 3] += events
 
     def count(self, status: int, events: int = 0) -> None:
         """Count one answered request by its HTTP status, and the events it had accepted."""
@@ -108,24 +134,31 @@ class WorkerMetrics:
 
     def heartbeat(self, now_s: float, accepting: bool) -> None:
         """Say that this worker is alive and whether it can accept events. More often than every :data:`LIVE_S`."""
+        minute = int(now_s) // SLOT_S
+        if minute != self._minute:
+            self._turn(minute, now_s)
+        self._floats[self._slot + 2] = now_s
         self._words[_ACCEPTING] = accepting
         self._floats[_BEAT] = now_s
 
     def close(self) -> None:
         """Leave: the worker no longer counts as live, its file and totals stay."""
-        self.heartbeat(0.0, False)
+        self._words[_ACCEPTING] = False
+        self._floats[_BEAT] = 0.0
         for view in (self._words, self._floats, self._counts, self._bytes):
             view.release()
         self._map.close()
 
-    def _turn(self, minute: int) -> None:
+    def _turn(self, minute: int, now_s: float) -> None:
         """Make the slot of ``minute`` the current one, emptied if it holds an older minute."""
         start = _HEADER_SIZE + minute % SLOTS * _SLOT_SIZE
-        if self._words[start // 8] != minute:
-            self._words[start // 8] = 0  # first: a reader must not take old counts for those of the new minute
+        slot = start // 8
+        if self._words[slot] != minute:
+            self._words[slot] = 0  # first: a reader must not take old counts for those of the new minute
             self._bytes[start + 8 : start + _SLOT_SIZE] = _NO_COUNTS
-            self._words[start // 8] = minute
-        self._minute, self._base = minute, start // 4 + 2
+            self._floats[slot + 1] = self._floats[slot + 2] = now_s
+            self._words[slot] = minute
+        self._minute, self._slot, self._base = minute, slot, (start + _SLOT_HEAD) // 4
 
 
 def bucket(latency_ns: int) -> int:
@@ -145,15 +178,12 @@ def bucket_middle_ns(index: int) -> float:
     return (low + 0.5) * (1 << shift + _UNIT_BITS)
 
 
-def percentile_ms(counts: list[int], share: float) -> float | None:
-    """The nearest-rank percentile in milliseconds: the least latency that at least ``share`` (0..1) do not exceed."""
-    rank = max(1, math.ceil(share * sum(counts)))
-    seen = 0
-    for index, count in enumerate(counts):
-        seen += count
-        if seen >= rank:
-            return bucket_middle_ns(index) / 1e6
-    return None
+def percentiles_ms(counts: Iterable[int], *shares: float) -> list[float | None]:
+    """Nearest-rank percentiles in milliseconds: for each share (0..1) the least latency that as many do not exceed."""
+    seen = list(accumulate(counts))
+    ranks = (max(1, math.ceil(share * seen[-1])) for share in shares)
+    places = (bisect_left(seen, rank) for rank in ranks)
+    return [bucket_middle_ns(place) / 1e6 if place < len(seen) else None for place in places]
 
 
 def read(directory: Path, now_s: float, window_s: int = HOUR_S) -> Snapshot:
@@ -161,7 +191,7 @@ def read(directory: Path, now_s: float, window_s: int = HOUR_S) -> Snapshot:
 
     ``window_s`` is a whole number of minutes, at most 60; the running minute counts as one of them.
     """
-    counts = [0] * BUCKETS
+    recent: list[Slot] = []
     totals = [0] * 4
     accepting, workers = False, 0
     for content in _contents(directory):
@@ -171,12 +201,12 @@ def read(directory: Path, now_s: float, window_s: int = HOUR_S) -> Snapshot:
         if abs(now_s - beat) <= LIVE_S:  # abs: the clock may have been set back
             workers += 1
             accepting = accepting or words[_ACCEPTING] == 1
-        for slot in _recent(content, int(now_s) // SLOT_S, window_s // SLOT_S):
-            counts = list(map(add, counts, slot))
+        recent += _recent(content, int(now_s) // SLOT_S, window_s // SLOT_S)
     accepted, refused, failed, events = totals
+    p50_ms, p99_ms = percentiles_ms(merged(recent), 0.50, 0.99)
     return Snapshot(
-        p50_ms=percentile_ms(counts, 0.50),
-        p99_ms=percentile_ms(counts, 0.99),
+        p50_ms=p50_ms,
+        p99_ms=p99_ms,
         window_s=window_s,
         requests=accepted + refused + failed,
         events=events,
@@ -185,6 +215,19 @@ def read(directory: Path, now_s: float, window_s: int = HOUR_S) -> Snapshot:
         accepting=accepting,
         workers=workers,
     )
+
+
+def slots(directory: Path, now_s: float) -> Iterator[Slot]:
+    """All workers' minutes of the hour up to ``now_s`` (unix seconds), in no order."""
+    for content in _contents(directory):
+        yield from _recent(content, int(now_s) // SLOT_S, SLOTS)
+
+
+def merged(slots: Iterable[Slot]) -> list[int]:
+    """The latencies of all of them together, by bucket."""
+    # One addition of long integers adds all buckets: none carries into the next before it has counted 2**32.
+    total = sum(int.from_bytes(slot.counts, sys.byteorder) for slot in slots)
+    return array("I", total.to_bytes(4 * BUCKETS, sys.byteorder)).tolist()
 
 
 def reset(directory: Path) -> None:
@@ -222,9 +265,10 @@ def _contents(directory: Path) -> Iterator[bytes]:
             yield content
 
 
-def _recent(content: bytes, minute: int, minutes: int) -> Iterator[Iterable[int]]:
-    """The buckets of those slots that hold one of the last ``minutes`` up to ``minute``."""
+def _recent(content: bytes, minute: int, minutes: int) -> Iterator[Slot]:
+    """Those slots that hold one of the last ``minutes`` up to ``minute``."""
     for start in range(_HEADER_SIZE, FILE_SIZE, _SLOT_SIZE):
-        held = array("Q", content[start : start + 8])[0]
-        if minute - minutes < held <= minute:
-            yield array("I", content[start + 8 : start + _SLOT_SIZE])
+        words = array("Q", content[start : start + _SLOT_HEAD])
+        if minute - minutes < words[0] <= minute:
+            first_s, last_s = array("d", content[start + 8 : start + 24])
+            yield Slot(words[0], first_s, last_s, words[3], content[start + _SLOT_HEAD : start + _SLOT_SIZE])

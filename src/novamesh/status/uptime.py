@@ -56,11 +56,15 @@ Interval = tuple[float, float]
 
 
 class Day(msgspec.Struct, frozen=True):
-    """One UTC day. ``percent`` is ``None`` for a day before the first start: no data."""
+    """One UTC day. ``percent`` is ``None`` for a day before the first start: no data.
+
+    ``outages`` are its times without up-time, oldest first, as unix seconds; together they last ``down_s``.
+    """
 
     date: str
     percent: float | None
     down_s: float
+    outages: tuple[Interval, ...] = ()
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -182,8 +186,11 @@ def report(state: State, intervals: Iterable[Interval], now: float) -> Report:
     fallback = 100.0 if state.accepting and silent_s <= GRACE_S else 0.0
     starts = _day_starts(now)
     up_by_day = _up_by_day(spans, starts[0], max(first, starts[0]), end)
+    outages = _between(spans, first, end)
     days = tuple(
-        _day(start, min(end, start + DAY_S) - max(first, start), up_s, fallback, known=first < start + DAY_S)
+        _day(start, min(end, start + DAY_S) - max(first, start), up_s, fallback, _within(outages, start, start + DAY_S))
+        if first < start + DAY_S
+        else Day(_date(start), None, 0.0)
         for start, up_s in zip(starts, up_by_day, strict=True)
     )
     begin = max(first, now - WINDOW_S)
@@ -266,11 +273,26 @@ def _up_by_day(spans: list[Interval], base: float, begin: float, end: float) -> 
     return up
 
 
-def _day(start: float, elapsed_s: float, up_s: float, fallback: float, *, known: bool) -> Day:
-    if not known:
-        return Day(_date(start), None, 0.0)
+def _between(spans: list[Interval], begin: float, end: float) -> list[Interval]:
+    """What lies between the merged ``spans``, from ``begin`` to ``end``; nothing is between two that follow at once."""
+    gaps: list[Interval] = []
+    for start, stop in [*spans, (end, end)]:
+        until = min(start, end)
+        if begin < until and gaps and gaps[-1][1] == begin:  # a single beat ends no outage: it is no up-time
+            gaps[-1] = gaps[-1][0], until
+        elif begin < until:
+            gaps.append((begin, until))
+        begin = max(begin, stop)
+    return gaps
+
+
+def _within(gaps: list[Interval], begin: float, end: float) -> tuple[Interval, ...]:
+    return tuple((max(start, begin), min(stop, end)) for start, stop in gaps if start < end and stop > begin)
+
+
+def _day(start: float, elapsed_s: float, up_s: float, fallback: float, outages: tuple[Interval, ...]) -> Day:
     down_s = round(max(0.0, elapsed_s - up_s), 3)
-    return Day(_date(start), _percent(up_s, elapsed_s, fallback), down_s)
+    return Day(_date(start), _percent(up_s, elapsed_s, fallback), down_s, outages)
 
 
 def _percent(up_s: float, elapsed_s: float, fallback: float) -> float:
