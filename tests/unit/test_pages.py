@@ -197,6 +197,7 @@ def test_every_endpoint_is_there() -> None:
         "GET /v1/batches/{batch_id}",
         "GET /v1/query",
         "GET /v1/export",
+        "GET /v1/schema",
         "DELETE /v1/users/{user_id}",
     ]
     assert offered == ["GET /v1/health", "GET /v1/ready", *data]
@@ -217,7 +218,7 @@ def test_example_responses_are_what_clients_get() -> None:
     assert {"status": "ok", "node": "ingest-eu5", "region": "eu", "version": "1.4.2", "uptime": 99.98} in bodies
     assert {"accepted": True, "queued": 1} in bodies
     unauthorized = {"error": "unauthorized", "message": "API key required. See http://127.0.0.1:8000/#api"}
-    assert bodies.count(unauthorized) == 6
+    assert bodies.count(unauthorized) == sum(endpoint.scope is not None for endpoint in ENDPOINTS)
     codes = {code for endpoint in ENDPOINTS for answer in endpoint.answers for code in _codes(answer.body)}
     assert codes <= by_code().keys()
 
@@ -242,7 +243,7 @@ def _codes(body: str) -> list[str]:
 def test_curl_examples_can_be_pasted_as_they_are() -> None:
     examples = page().blocks("sh")
     assert examples == [command for endpoint in ENDPOINTS for command in commands(endpoint, DATA.base_url)]
-    assert len(examples) == 9
+    assert len(examples) == len({*examples}) >= len(ENDPOINTS)
     for command in examples:
         words = shlex.split(command)  # raises on a quote that is not closed
         urls = [word for word in words if "://" in word]

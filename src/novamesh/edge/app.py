@@ -10,7 +10,7 @@ from typing import cast
 from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
 
 from novamesh.config import Config
-from novamesh.edge import cors, export, health, ingest, metrics, query, receipts, users
+from novamesh.edge import cors, export, health, ingest, metrics, query, receipts, schema, users
 from novamesh.edge.head import HeadProtocol
 from novamesh.edge.request import ClientGone
 from novamesh.edge.worker import Worker
@@ -31,6 +31,7 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/v1/batches/{batch_id}": {"GET": receipts.receipt},
     "/v1/query": {"GET": query.query, "POST": query.query},
     "/v1/export": {"GET": export.export},
+    "/v1/schema": {"GET": schema.schema},
     "/v1/users/{user_id}": {"DELETE": users.erase},
     "/metrics": {"GET": metrics.exposition},
 }

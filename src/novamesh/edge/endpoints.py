@@ -343,6 +343,43 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ),
     ),
     Endpoint(
+        method="GET",
+        path="/v1/schema",
+        scope="query",
+        summary="What your events hold: their names, and the properties that occur in the newest, as SQL writes them.",
+        parameters=(),
+        examples=(
+            Example(
+                "Look around",
+                f"""curl {{url}} \
+  {_KEY}""",
+            ),
+        ),
+        answers=(
+            Answer(
+                200,
+                "the most frequent first",
+                """{
+  "columns": [{"name": "event", "type": "VARCHAR"}],
+  "events": [{"name": "page_view", "count": 142857}],
+  "properties": [
+    {
+      "path": "properties.page",
+      "name": "page",
+      "types": ["string"],
+      "share": 0.98,
+      "examples": ["/pricing", "/"]
+    }
+  ],
+  "functions": ["avg", "count", "sum"],
+  "sampled": 50000,
+  "truncated": false
+}""",
+            ),
+            _UNAUTHORIZED,
+        ),
+    ),
+    Endpoint(
         method="DELETE",
         path="/v1/users/{user_id}",
         sample="/v1/users/u_42",

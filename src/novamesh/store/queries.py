@@ -28,6 +28,7 @@ from novamesh.store.contract import (
     QueryRequest,
     Question,
     Request,
+    SchemaRequest,
     TypesAnswer,
     TypesChanged,
     TypesRequest,
@@ -37,6 +38,7 @@ from novamesh.store.contract import (
 from novamesh.store.damage import is_damage
 from novamesh.store.duckdb import Database
 from novamesh.store.listener import listen
+from novamesh.store.schema import Schemas
 from novamesh.store.turns import Ticket, Turns
 
 log = logging.getLogger(__name__)
@@ -156,6 +158,7 @@ class QueryServer:
         self._threads = threading.BoundedSemaphore(SHORT_REQUESTS + limits.concurrent + limits.exports)
         self._watchdog = Watchdog()
         self._descriptions: dict[str, Description] = {}
+        self._schemas = Schemas(database)
         self._closed = threading.Event()
         self._listener = listen(path)
 
@@ -209,7 +212,7 @@ class QueryServer:
         try:
             with self._reporting(client):
                 request = _read_request(client)
-                if isinstance(request, QueryRequest):
+                if isinstance(request, QueryRequest | SchemaRequest):
                     asked = Ticket(client, request, time.monotonic())
                     runs = self._turns_for(request).enter(asked)
                     ticket = asked  # from here on somebody else closes it
@@ -226,13 +229,20 @@ class QueryServer:
         """Run one query to its end. Returns the one whose turn it is then."""
         try:
             with ticket.client, self._reporting(ticket.client):
-                self._query(ticket.client, ticket.request)
+                self._answer(ticket.client, ticket.request)
         finally:
             following = self._turns_for(ticket.request).leave(ticket)
         return following
 
-    def _turns_for(self, request: QueryRequest) -> Turns:
-        return self._turns if request.limit is not None else self._export_turns
+    def _turns_for(self, request: QueryRequest | SchemaRequest) -> Turns:
+        export = isinstance(request, QueryRequest) and request.limit is None
+        return self._export_turns if export else self._turns
+
+    def _answer(self, client: socket.socket, request: QueryRequest | SchemaRequest) -> None:
+        if isinstance(request, QueryRequest):
+            self._query(client, request)
+        else:
+            self._describe(client, request)
 
     @contextlib.contextmanager
     def _reporting(self, client: socket.socket) -> Iterator[None]:
@@ -292,6 +302,18 @@ class QueryServer:
                     answer.fail(error)
                 except MemoryError:
                     answer.fail(out_of_memory())
+
+    def _describe(self, client: socket.socket, request: SchemaRequest) -> None:
+        limit_s = self._limits.time_s
+        with self._database.cursor() as cursor:
+            running = Running(cursor, client, time.monotonic() + limit_s)
+            with self._watchdog.watch(running):
+                try:
+                    answer = self._schemas.of(cursor, request.space)
+                except duckdb.Error as error:
+                    self._note_damage(error)
+                    raise reported(error, running.reason, limit_s) from None
+        _tell(client, answer)
 
     def _verify(self, request: QueryRequest) -> None:
         if not self._database.holds(request.space, request.relied, shredded_only=request.shredded_only):
