@@ -200,7 +200,7 @@ def test_every_endpoint_is_there() -> None:
         "GET /v1/schema",
         "DELETE /v1/users/{user_id}",
     ]
-    assert offered == ["GET /v1/health", "GET /v1/ready", *data]
+    assert offered == ["GET /v1/health", "GET /v1/ready", *data, "GET /openapi.json"]
     content = page()
     assert len(content.texts["article"]) == len(ENDPOINTS)
     for endpoint, text in zip(ENDPOINTS, content.texts["article"], strict=True):
@@ -248,7 +248,7 @@ def test_curl_examples_can_be_pasted_as_they_are() -> None:
         words = shlex.split(command)  # raises on a quote that is not closed
         urls = [word for word in words if "://" in word]
         assert len(urls) == 1
-        assert urls[0].startswith("http://127.0.0.1:8000/v1/")
+        assert urls[0].startswith("http://127.0.0.1:8000/")
         assert re.findall(r"\$\w*", command) in ([], ["$NOVAMESH_KEY"], ["$BATCH_ID", "$NOVAMESH_KEY"])
 
 
@@ -263,7 +263,7 @@ def test_curl_examples_send_valid_json() -> None:
 @pytest.mark.parametrize("base_url", ["http://[::1]:8000", "https://a.example/x?y=1&z='; rm -rf ~ #", "http://h/$(id)"])
 def test_an_odd_address_stays_one_word_of_the_shell(base_url: str) -> None:
     for command in page(base_url=base_url).blocks("sh"):
-        assert any(word.startswith(f"{base_url}/v1/") for word in shlex.split(command))
+        assert any(word.startswith(f"{base_url}/") for word in shlex.split(command))
 
 
 def test_hostile_values_are_shown_not_run() -> None:

@@ -145,6 +145,9 @@ def test_the_newest_are_sampled_from_both_tables(tmp_path: Path, monkeypatch: py
         paths = described.paths()
         assert sum(events for steps, (_, events, _) in paths.items() if steps[1] != "kept") == 10
         assert paths["properties", "kept"][1] == 30
+        described.take(*({"kept": n} for n in range(40)))
+        described.clock.now += schema.FRESH_S
+        assert list(described.paths()) == [("properties", "kept")]
 
 
 def test_removed_events_leave_no_hole(described: Described) -> None:

@@ -263,13 +263,16 @@ class QueryServer:
         try:
             return self._answers[type(request)](request)
         except duckdb.Error as error:
-            # The statement is ours, so the fault is in the database.
-            self._note_damage(error)
-            log.exception("a request to the store failed")
-            raise StoreUnavailable("The store of this node has a fault and is looked after; try again later.") from None
+            raise self._fault(error) from None
         except OSError as error:
             log.error("the files cannot be read or changed", extra={"cause": str(error)})
             raise StoreUnavailable("The disk of this node refused to read or change its files; see the log.") from None
+
+    def _fault(self, error: duckdb.Error) -> StoreUnavailable:
+        """What is told of the failure of a statement that is ours: the fault is in the database."""
+        self._note_damage(error)
+        log.error("a request to the store failed", exc_info=error)
+        return StoreUnavailable("The store of this node has a fault and is looked after; try again later.")
 
     def _note_damage(self, error: Exception) -> None:
         if isinstance(error, duckdb.Error) and is_damage(error):
@@ -310,9 +313,10 @@ class QueryServer:
             with self._watchdog.watch(running):
                 try:
                     answer = self._schemas.of(cursor, request.space)
-                except duckdb.Error as error:
-                    self._note_damage(error)
+                except (duckdb.InterruptException, duckdb.OutOfMemoryException) as error:
                     raise reported(error, running.reason, limit_s) from None
+                except duckdb.Error as error:
+                    raise self._fault(error) from None
         _tell(client, answer)
 
     def _verify(self, request: QueryRequest) -> None:
