@@ -16,6 +16,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from novamesh.edge.endpoints import ENDPOINTS
+from novamesh.edge.unlisted import UNLISTED
 from novamesh.errors import by_code
 from tests.api.contract import address, deflated, encoded, zstandard
 from tests.fuzz.mutate import mutate
@@ -28,33 +29,11 @@ SETTINGS: Final = {"workers": 1, "header_timeout_ms": 400, "body_timeout_ms": 40
 # Even a node on a busy machine ends by then what it gives 2 seconds.
 ANSWER_S: Final = 60.0
 
-_BODY: Final = {
-    *("invalid_json", "invalid_parameter", "invalid_encoding", "request_timeout"),
-    *("payload_too_large", "unsupported_media_type", "unauthorized", "forbidden", "overloaded"),
-}
-_QUERY: Final = {
-    "invalid_query",
-    "query_not_allowed",
-    "query_timeout",
-    "query_too_large",
-    "store_unavailable",
-    "too_many_queries",
-    *_BODY,
-}
-# What may be answered at each path, beside its success and 405.
-CODES: Final[dict[str, set[str]]] = {
-    "/": set(),
-    "/v1/health": set(),
-    "/v1/ready": {"not_ready"},
-    "/metrics": {"unauthorized", "forbidden"},
-    # The key has no scope for it: what is stored is never erased here.
-    "/v1/users": {"unauthorized", "forbidden", "not_found", "invalid_parameter"},
-    "/v1/batches": {"unauthorized", "forbidden", "not_found", "invalid_parameter", "store_unavailable"},
-    "/v1/ingest": {"invalid_event", *_BODY},
-    "/v1/batch": {"invalid_event", *_BODY},
-    "/v1/query": _QUERY,
-    "/v1/export": _QUERY,
-}
+# What may be answered at each path, beside its success and 405. Paths with a parameter stand without it.
+CODES: Final[dict[str, set[str]]] = {}
+for _endpoint in (*ENDPOINTS, *UNLISTED):
+    _path = _endpoint.path.partition("/{")[0]
+    CODES[_path] = CODES.get(_path, set()) | {kind.code for kind in _endpoint.fails}
 # The server's own answers to what is no HTTP, without a body.
 _OF_THE_SERVER: Final = {400, 405, 408, 413, 414, 417, 431, 501, 505}
 _INSIDE: Final = re.compile(r'Traceback|File "|site-packages|\.py\b|p_default|events_shredded|__nm_|store\.sock')

@@ -9,7 +9,7 @@ import pytest
 from novamesh import node
 from novamesh.cli import cli
 from novamesh.config import Config, settings
-from novamesh.edge import connection, ingest, query, rates, request
+from novamesh.edge import connection, documents, ingest, query, rates, request
 from novamesh.errors import by_code
 from novamesh.event import model
 from novamesh.spool import writer
@@ -140,7 +140,7 @@ def test_other_limits_are_the_code_s() -> None:
         ("| streams of an HTTP/2", f"| {node.HTTP2_STREAMS} |"),
         ("| a zstd body's window", f"{2**request.ZSTD_WINDOW_LOG // 2**20} MiB (RFC 9659) / {request.MAX_MEMBERS:,} |"),
         ("| bodies that wait for the disk", f"| {writer.PENDING_BYTES // 2**20} MiB,"),
-        ("| rows of a query", f"default {query.DEFAULT_LIMIT:,}, at most {query.MAX_LIMIT:,} |"),
+        ("| rows of a query", f"default {documents.DEFAULT_LIMIT:,}, at most {documents.MAX_LIMIT:,} |"),
         ("| of an answer, what waits", f"| {connection.BACKLOG_BYTES // 2**20} MiB,"),
         ("| a reader of an export", f"| {queries.STALL_S:g} s,"),
         ("| body of `POST /v1/query`", f"| {query.BODY_LIMIT_BYTES // 2**20} MiB |"),

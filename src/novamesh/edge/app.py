@@ -10,7 +10,7 @@ from typing import cast
 from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
 
 from novamesh.config import Config
-from novamesh.edge import cors, export, health, ingest, metrics, query, receipts, tail, users
+from novamesh.edge import cors, export, health, ingest, metrics, openapi, query, receipts, schema, tail, users
 from novamesh.edge.console import serving as console
 from novamesh.edge.head import HeadProtocol
 from novamesh.edge.request import ClientGone
@@ -35,8 +35,10 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/v1/query": {"GET": query.query, "POST": query.query},
     "/v1/export": {"GET": export.export},
     "/v1/tail": {"GET": tail.tail},
+    "/v1/schema": {"GET": schema.schema},
     "/v1/users/{user_id}": {"DELETE": users.erase},
     "/metrics": {"GET": metrics.exposition},
+    "/openapi.json": {"GET": openapi.openapi},
 }
 # Those whose last part is a parameter, by what stands before it; the handler reads it off the path.
 WITH_PARAMETER = {path.partition("{")[0]: methods for path, methods in ROUTES.items() if path.endswith("}")}

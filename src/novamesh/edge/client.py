@@ -24,6 +24,8 @@ from novamesh.store.contract import (
     ReceiptAnswer,
     ReceiptRequest,
     Request,
+    SchemaAnswer,
+    SchemaRequest,
     StatusRequest,
     StoreStatus,
     TypesAnswer,
@@ -91,6 +93,14 @@ async def ask_extent(path: Path, space: str) -> ExtentAnswer:
 async def ask_types(path: Path, space: str) -> TypesAnswer:
     """The types of a space's property paths. Raises :class:`StoreUnavailable`."""
     return await _told(path, TypesRequest(space), TypesAnswer)
+
+
+async def ask_schema(path: Path, space: str, key: str) -> SchemaAnswer:
+    """What the events of a space hold. Takes its turn among the key's queries.
+
+    Raises :class:`StoreUnavailable`, :class:`TooManyQueries`, :class:`QueryTimeout` and :class:`QueryTooLarge`.
+    """
+    return await _told(path, SchemaRequest(space, key), SchemaAnswer)
 
 
 async def erase(path: Path, space: str, user_id: str) -> EraseAnswer:

@@ -1,10 +1,26 @@
-"""What this node offers, in one table: :data:`ENDPOINTS`. The API Reference of the status page is written from it."""
+"""What this node offers, in one table: :data:`ENDPOINTS`.
 
-import re
+The status page's API Reference and, with what ``unlisted.py`` adds, the OpenAPI document are written from it.
+"""
+
 from typing import Any
 
-import msgspec
-
+from novamesh.edge.documents import (
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    RESULT,
+    BatchQueued,
+    BatchReceipt,
+    Erased,
+    EventQueued,
+    Health,
+    Ready,
+)
+from novamesh.edge.endpoint import JSON, Answer, Endpoint, Example, Parameter, Reply
+from novamesh.edge.endpoint import failure as _error
+from novamesh.edge.failures import OF_EVENTS, OF_KEY, OF_SQL, OF_TURN
+from novamesh.edge.parameters import ENCODING, RATE, REPEAT, WAIT, Q, format_of
+from novamesh.edge.schema import Schema
 from novamesh.errors import (
     Detail,
     Forbidden,
@@ -15,71 +31,16 @@ from novamesh.errors import (
     NotReady,
     QueryNotAllowed,
     RateLimited,
-    RequestError,
     SpoolFull,
+    SpoolUnavailable,
+    StoreUnavailable,
     TooManyQueries,
     Unauthorized,
 )
+from novamesh.event.model import Batch, EventText
+from novamesh.store.contract import FORMATS
 
-
-class Parameter(msgspec.Struct, frozen=True):
-    """One row of a parameter table. ``kind`` is its type and, unless it is a body field, where it goes."""
-
-    name: str
-    kind: str
-    text: str
-    required: bool = False
-
-
-class Example(msgspec.Struct, frozen=True):
-    """One request to the endpoint; :mod:`novamesh.edge.examples` says it in each language.
-
-    ``body`` is its JSON, sent as gzip if it is ``compressed``. ``variable`` names the environment variable that holds
-    the last part of the path. The answer is shown as it comes if it is ``streamed``.
-    """
-
-    title: str
-    query: dict[str, str] = {}
-    body: dict[str, Any] | None = None
-    compressed: bool = False
-    variable: str = ""
-    streamed: bool = False
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """One example response: status, when it comes, and its JSON. ``{base_url}`` and ``{health}`` are filled in."""
-
-    status: int
-    when: str
-    body: str
-
-
-class Endpoint(msgspec.Struct, frozen=True):
-    """One endpoint. ``scope`` is the scope its key must have; ``None``: no key.
-
-    ``sample`` is the path in examples, where it has a part to be named.
-    """
-
-    method: str
-    path: str
-    scope: str | None
-    summary: str
-    parameters: tuple[Parameter, ...]
-    examples: tuple[Example, ...]
-    answers: tuple[Answer, ...]
-    sample: str = ""
-
-    @property
-    def anchor(self) -> str:
-        """The endpoint's id in the page, such as ``post-v1-ingest``."""
-        return f"{self.method.lower()}{re.sub('[/{}_]+', '-', self.path).rstrip('-')}"
-
-
-def _error(kind: type[RequestError], when: str, message: str, *details: Detail) -> Answer:
-    """An example of an error, in the shape and with the code that clients get."""
-    body = kind(message, details=details).body()
-    return Answer(kind.status, when, msgspec.json.format(body, indent=2).decode())
-
+__all__ = ["ENDPOINTS", "Answer", "Endpoint", "Example", "Parameter"]
 
 _BATCH = {
     "context": {"app": "shop", "release": "2.4.0"},
@@ -106,12 +67,6 @@ _TOO_MANY_QUERIES = _error(
     "32 queries of this key wait already; wait for answers before sending more.",
 )
 
-_WAIT = Parameter(
-    "wait",
-    "string · query",
-    "stored: answer when queries see the events, with a status; after 5 s (the default) as without it.",
-)
-
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         method="GET",
@@ -121,6 +76,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         parameters=(),
         examples=(Example("Health"),),
         answers=(Answer(200, "status is ok or degraded", "{health}"),),
+        replies=(Reply(200, "The node accepts events.", {JSON: Health}),),
     ),
     Endpoint(
         method="GET",
@@ -155,6 +111,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
                 Detail("/store", "starting"),
             ),
         ),
+        replies=(Reply(200, "Every part is ready.", {JSON: Ready}),),
+        fails=(NotReady,),
     ),
     Endpoint(
         method="POST",
@@ -170,7 +128,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
                 "id", "string", "Your own id for this event: sent again within 24 h (the default), it is stored once."
             ),
             Parameter("context", "object", "What surrounds the event, such as app or device."),
-            _WAIT,
+            REPEAT,
+            ENCODING,
+            WAIT,
         ),
         examples=(
             Example(
@@ -190,6 +150,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             _RATE_LIMITED,
             _SPOOL_FULL,
         ),
+        body=EventText,
+        replies=(Reply(202, "The event is on disk.", {JSON: EventQueued}, RATE),),
+        fails=OF_EVENTS,
     ),
     Endpoint(
         method="POST",
@@ -199,9 +162,12 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         parameters=(
             Parameter("events", "array", "1–500 event objects, as in /v1/ingest.", required=True),
             Parameter("context", "object", "Shared context of all events; an event's own context keys win."),
-            Parameter("Idempotency-Key", "string · header", "Makes a retry safe: the same key stores the batch once."),
-            Parameter("Content-Encoding", "string · header", "gzip, if the body is compressed."),
-            _WAIT,
+            Parameter(
+                "partial", "boolean", "true: queue the good events and list the others as rejected.", place="query"
+            ),
+            REPEAT,
+            ENCODING,
+            WAIT,
         ),
         examples=(
             Example("Send a batch", body=_BATCH),
@@ -223,6 +189,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             _RATE_LIMITED,
             _SPOOL_FULL,
         ),
+        body=Batch,
+        replies=(Reply(202, "The events are on disk.", {JSON: BatchQueued}, RATE),),
+        fails=OF_EVENTS,
     ),
     Endpoint(
         method="GET",
@@ -230,7 +199,16 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         sample="/v1/batches/",
         scope="ingest",
         summary="A receipt: what became of a batch that you sent.",
-        parameters=(Parameter("batch_id", "string · path", "As /v1/batch answered it.", required=True),),
+        parameters=(
+            Parameter(
+                "batch_id",
+                "string",
+                "As /v1/batch answered it.",
+                required=True,
+                place="path",
+                limits={"pattern": "^b_[0-9a-f]{28}$"},
+            ),
+        ),
         examples=(Example("Ask for a receipt", variable="BATCH_ID"),),
         answers=(
             Answer(
@@ -254,6 +232,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             ),
             _UNAUTHORIZED,
         ),
+        replies=(Reply(200, "What became of the batch.", {JSON: BatchReceipt}),),
+        fails=(*OF_KEY, NotFound, StoreUnavailable),
     ),
     Endpoint(
         method="GET",
@@ -261,9 +241,15 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         scope="query",
         summary="SQL over your events. Read-only; results are streamed. POST takes the same as JSON, with params.",
         parameters=(
-            Parameter("q", "string", "The SQL query, over the table events.", required=True),
-            Parameter("format", "string", "json (default), csv, ndjson, arrow or parquet."),
-            Parameter("limit", "integer", "Max rows. Default 1000, max 50000."),
+            Q,
+            format_of(list(FORMATS), "json (default), csv, ndjson, arrow or parquet."),
+            Parameter(
+                "limit",
+                "integer",
+                f"Max rows. Default {DEFAULT_LIMIT}, max {MAX_LIMIT}.",
+                place="query",
+                limits={"minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+            ),
         ),
         examples=(
             Example(
@@ -278,7 +264,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
                 """{
   "columns": ["event", "count"],
   "rows": [["page_view", 142857], ["click", 98204]],
-  "meta": {"elapsed_ms": 42}
+  "meta": {"elapsed_ms": 42, "rows": 2, "truncated": false, "types": ["VARCHAR", "BIGINT"]}
 }""",
             ),
             _error(InvalidQuery, "the SQL cannot be understood", "Unknown column evnt; did you mean event?"),
@@ -290,6 +276,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
                 "DELETE may not run: queries only read; start with SELECT, WITH, FROM or VALUES",
             ),
         ),
+        replies=(Reply(200, "The rows, as they come.", RESULT),),
+        fails=OF_SQL,
     ),
     Endpoint(
         method="GET",
@@ -297,10 +285,18 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         scope="query",
         summary="The same SQL without a limit of rows, at the speed of its reader. What was cut off can be resumed.",
         parameters=(
-            Parameter("q", "string", "The SQL query, over the table events.", required=True),
-            Parameter("format", "string", "ndjson (default), csv, arrow or parquet."),
-            Parameter("cursor", "string", "To resume: the header Export-Cursor of the answer that was cut off."),
-            Parameter("after", "integer", "To resume: how many of its rows you have. Default 0."),
+            Q,
+            format_of(["ndjson", "csv", "arrow", "parquet"], "ndjson (default), csv, arrow or parquet."),
+            Parameter(
+                "cursor", "string", "To resume: the header Export-Cursor of the answer that was cut off.", place="query"
+            ),
+            Parameter(
+                "after",
+                "integer",
+                "To resume: how many of its rows you have. Default 0.",
+                place="query",
+                limits={"minimum": 0, "default": 0},
+            ),
         ),
         examples=(
             Example(
@@ -322,6 +318,48 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             ),
             _UNAUTHORIZED,
         ),
+        replies=(
+            Reply(
+                200,
+                "The rows, as they come.",
+                {media: None for kind, media in FORMATS.items() if kind != "json"},
+                {"Export-Cursor": "Names the events of this export, if it can be resumed."},
+            ),
+        ),
+        fails=OF_SQL,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/schema",
+        scope="query",
+        summary="What your events hold: their names, and the properties that occur in the newest, as SQL writes them.",
+        parameters=(),
+        examples=(Example("Look around"),),
+        answers=(
+            Answer(
+                200,
+                "the most frequent first",
+                """{
+  "columns": [{"name": "event", "type": "VARCHAR"}],
+  "events": [{"name": "page_view", "count": 142857}],
+  "properties": [
+    {
+      "path": "properties.page",
+      "name": "page",
+      "types": ["string"],
+      "share": 0.98,
+      "examples": ["/pricing", "/"]
+    }
+  ],
+  "functions": ["avg", "count", "sum"],
+  "sampled": 50000,
+  "truncated": false
+}""",
+            ),
+            _UNAUTHORIZED,
+        ),
+        replies=(Reply(200, "What the events hold.", {JSON: Schema}),),
+        fails=(*OF_KEY, *OF_TURN),
     ),
     Endpoint(
         method="GET",
@@ -330,18 +368,17 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         summary="Events as they are accepted, as Server-Sent Events: event for each one, dropped with the count of what"
         " was left out, end with a reason.",
         parameters=(
-            Parameter("event", "string", "Only events of this name; may be given more than once."),
-            Parameter("user_id", "string", "Only events of this user."),
-            Parameter("rate", "integer", "Events a second, at most. Default 1000, which is the most."),
-        ),
-        examples=(
-            Example(
-                "Follow events",
-                f"""curl -N -G {{url}} \\
-  {_KEY} \\
-  -d event=page_view""",
+            Parameter("event", "string", "Only events of this name; may be given more than once.", place="query"),
+            Parameter("user_id", "string", "Only events of this user.", place="query"),
+            Parameter(
+                "rate",
+                "integer",
+                "Events a second, at most. Default 1000, which is the most.",
+                place="query",
+                limits={"minimum": 1},
             ),
         ),
+        examples=(Example("Follow events", query={"event": "page_view"}, streamed=True),),
         answers=(
             Answer(
                 200,
@@ -364,6 +401,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
                 "8 tails of this key are open, which is as many as one key may have; close one before opening another.",
             ),
         ),
+        replies=(Reply(200, "The events, as they come.", {"text/event-stream": None}),),
+        fails=(*OF_KEY, TooManyQueries, SpoolUnavailable),
     ),
     Endpoint(
         method="DELETE",
@@ -371,7 +410,16 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         sample="/v1/users/u_42",
         scope="admin",
         summary="Removes one person's events for good, from the database, the spool and the quarantine.",
-        parameters=(Parameter("user_id", "string · path", "The user, percent-encoded.", required=True),),
+        parameters=(
+            Parameter(
+                "user_id",
+                "string",
+                "The user, percent-encoded.",
+                required=True,
+                place="path",
+                limits={"minLength": 1},
+            ),
+        ),
         examples=(Example("Erase a person"),),
         answers=(
             Answer(200, "how many events are gone", '{"user_id": "u_42", "events": 128, "quarantined": 0}'),
@@ -381,6 +429,21 @@ ENDPOINTS: tuple[Endpoint, ...] = (
                 "This key lacks the scope admin; use one that has it (novamesh keys create --scope admin).",
             ),
             _UNAUTHORIZED,
+        ),
+        replies=(Reply(200, "How many events are gone.", {JSON: Erased}),),
+        fails=(*OF_KEY, StoreUnavailable),
+    ),
+    Endpoint(
+        method="GET",
+        path="/openapi.json",
+        scope=None,
+        summary="All of this for programs: an OpenAPI 3.1 document, with the schemas of everything sent and answered.",
+        parameters=(),
+        examples=(Example("Get the document"),),
+        answers=(Answer(200, "changes with the version and the address of the node", '{"openapi": "3.1.1"}'),),
+        replies=(
+            Reply(200, "An OpenAPI document.", {JSON: dict[str, Any]}, {"ETag": "Changes when the document does."}),
+            Reply(304, "It is the one that If-None-Match names."),
         ),
     ),
 )

@@ -7,6 +7,7 @@ from granian.rsgi import HTTPProtocol, Scope
 
 from novamesh import __version__
 from novamesh.edge import pages
+from novamesh.edge.documents import Health, Ready
 from novamesh.edge.ingest import JSON_HEADERS
 from novamesh.edge.worker import Worker
 from novamesh.errors import Detail, NotReady
@@ -18,13 +19,13 @@ from novamesh.status.ledger import Entry, total
 async def health(worker: Worker, _scope: Scope, protocol: HTTPProtocol) -> int:
     """Whether the node accepts, and how it has done in the last 30 days."""
     body = msgspec.json.encode(
-        {
-            "status": "degraded" if worker.problems() else "ok",
-            "node": worker.config.node,
-            "region": worker.config.region,
-            "version": __version__,
-            "uptime": worker.uptime.report(time.time()).percent,
-        }
+        Health(
+            status="degraded" if worker.problems() else "ok",
+            node=worker.config.node,
+            region=worker.config.region,
+            version=__version__,
+            uptime=worker.uptime.report(time.time()).percent,
+        )
     )
     protocol.response_bytes(200, JSON_HEADERS, body)
     return 0
@@ -38,7 +39,7 @@ async def ready(worker: Worker, _scope: Scope, protocol: HTTPProtocol) -> int:
             f"Not ready: {parts}. Wait, or see the details.",
             details=tuple(Detail(pointer=f"/{problem.part}", message=problem.reason) for problem in problems),
         )
-    body = msgspec.json.encode({"status": "ready", "ledger": worker.ledger()})
+    body = msgspec.json.encode(Ready("ready", worker.ledger()))
     protocol.response_bytes(200, JSON_HEADERS, body)
     return 0
 

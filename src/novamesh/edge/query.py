@@ -6,14 +6,13 @@ import msgspec
 from granian.rsgi import HTTPProtocol, Scope
 
 from novamesh.edge.answer import Answering, Form, pick_format, read_sql, store_request
+from novamesh.edge.documents import DEFAULT_LIMIT, MAX_LIMIT
 from novamesh.edge.request import JSON_TYPE, read_body, read_number, read_parameters, unknown_name
 from novamesh.edge.worker import Worker
 from novamesh.errors import InvalidJson, InvalidParameter
 from novamesh.sql.guard import check
 from novamesh.store.contract import QueryRequest, schema_for
 
-DEFAULT_LIMIT = 1000
-MAX_LIMIT = 50_000
 BODY_LIMIT_BYTES = 1024 * 1024
 _FIELDS = ("q", "format", "limit", "params")
 

@@ -1,12 +1,12 @@
 """``GET /v1/batches/{batch_id}``: what became of a batch."""
 
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 from granian.rsgi import HTTPProtocol, Scope
 
 from novamesh.edge.client import ask_receipt
+from novamesh.edge.documents import BatchReceipt
 from novamesh.edge.ingest import JSON_HEADERS
 from novamesh.edge.request import read_parameters
 from novamesh.edge.worker import Worker
@@ -33,8 +33,7 @@ async def receipt(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
     return 0
 
 
-def _shown(name: str, receipt: Receipt) -> dict[str, Any]:
+def _shown(name: str, receipt: Receipt) -> BatchReceipt:
     at = datetime.fromtimestamp(receipt.received_at / 1_000_000, UTC).isoformat().replace("+00:00", "Z")
-    counts = msgspec.structs.asdict(receipt)
-    shown = {"batch_id": name, "events": receipt.events, "status": receipt.status, "received_at": at}
-    return shown | {name: count for name, count in counts.items() if name not in shown and count is not None}
+    known = {field: value for field, value in msgspec.structs.asdict(receipt).items() if value is not None}
+    return msgspec.convert(known | {"batch_id": name, "received_at": at}, BatchReceipt)

@@ -55,18 +55,18 @@ def _endpoint(endpoint: Endpoint, base_url: str) -> str:
 def _parameters(endpoint: Endpoint) -> str:
     if not endpoint.parameters:
         return '<p class="muted small">No parameters.</p>'
-    rows = "".join(_parameter(parameter, _place(endpoint, parameter)) for parameter in endpoint.parameters)
+    rows = "".join(_parameter(endpoint, parameter) for parameter in endpoint.parameters)
     return (
         '<table><thead><tr><th scope="col">Parameter</th><th scope="col">Description</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
     )
 
 
-def _parameter(parameter: Parameter, place: str) -> str:
-    where = "" if place == "body" else f' data-in="{place}"'
+def _parameter(endpoint: Endpoint, parameter: Parameter) -> str:
+    where = "" if parameter.place == "body" else f' data-in="{parameter.place}"'
     required = '<span class="required">required.</span> ' if parameter.required else ""
     return (
-        f'<tr{where}><th scope="row"><code>{parameter.name}</code><span>{parameter.kind}</span></th>'
+        f'<tr{where}><th scope="row"><code>{parameter.name}</code><span>{endpoint.kind(parameter)}</span></th>'
         f"<td>{required}{escape(parameter.text)}</td></tr>"
     )
 
@@ -110,9 +110,3 @@ def _trial(endpoint: Endpoint) -> str:
     example = endpoint.examples[0]
     begin = {name: value for name, value in (("query", example.query), ("body", example.body)) if value}
     return escape(msgspec.json.encode(begin).decode(), quote=False).replace("'", "&#39;")
-
-
-def _place(endpoint: Endpoint, parameter: Parameter) -> str:
-    """Where a parameter goes: ``path``, ``query``, ``header`` or ``body``."""
-    _, _, place = parameter.kind.partition(" · ")
-    return place or ("query" if endpoint.method == "GET" else "body")

@@ -4,6 +4,7 @@ import msgspec
 from granian.rsgi import HTTPProtocol, Scope
 
 from novamesh.edge import client
+from novamesh.edge.documents import Erased
 from novamesh.edge.ingest import JSON_HEADERS
 from novamesh.edge.request import read_parameters
 from novamesh.edge.worker import Worker
@@ -23,8 +24,8 @@ async def erase(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
             f"{answer.events + answer.quarantined} events were erased, but the spool may still hold others that came"
             " before this request; send it again."
         )
-    body = {"user_id": user_id, "events": answer.events, "quarantined": answer.quarantined}
-    protocol.response_bytes(200, JSON_HEADERS, msgspec.json.encode(body))
+    body = msgspec.json.encode(Erased(user_id, answer.events, answer.quarantined))
+    protocol.response_bytes(200, JSON_HEADERS, body)
     return 0
 
 

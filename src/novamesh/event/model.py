@@ -48,7 +48,8 @@ else:
 
     BoundedJson = _bounded_json(_FAST_DEPTH - 1)
 
-Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS)]
+# That it is not blank is checked apart; the pattern is for the schema alone.
+Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS, extra_json_schema={"pattern": r"\S"})]
 JsonObject = dict[str, BoundedJson]
 
 

@@ -34,6 +34,8 @@ OURS: Final = 40
 _FAILURES: Final = (SqlglotError, ValueError, TypeError, AttributeError, IndexError, KeyError)
 MARK: Final = "\ue000"
 _PARAMETER: Final = "\ue001"
+UNWRITABLE: Final = frozenset({MARK, _PARAMETER, "\0"})
+"""Characters that no query may hold."""
 _DOLLAR: Final = re.compile(r"(\$(?:[^\W\d]\w*)?\$).*?\1|(?<![\w$])\$(?=\w)", re.DOTALL)
 _UNMARKED: Final = frozenset(  # their arguments have a syntax of their own: FROM, IN, PLACING, IGNORE NULLS
     "extract first_value lag last_value lead nth_value overlay position substring trim".split()
@@ -88,7 +90,7 @@ def parse(sql: str, *, ours: bool = False) -> exp.Query | exp.Values:
     """The tree of a text; one of ``ours`` was generated from a tree that kept the limits."""
     if len(sql) > MAX_TEXT * (OURS if ours else 1):
         raise QueryNotAllowed(f"The query is longer than {MAX_TEXT} characters; shorten it")
-    if MARK in sql or _PARAMETER in sql or "\0" in sql:
+    if not UNWRITABLE.isdisjoint(sql):
         raise InvalidQuery("The query holds a character SQL does not have; remove it")
     dialect, tokens = Dialect(), list[Token]()
     try:

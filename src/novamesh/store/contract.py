@@ -93,6 +93,45 @@ class TypesAnswer(msgspec.Struct, frozen=True):
     shredded_only: bool
 
 
+class SchemaRequest(msgspec.Struct, frozen=True, tag="schema"):
+    """What do the events of a space hold? Takes its turn as the queries of ``key`` do."""
+
+    space: str
+    key: str = ""
+
+
+class EventCount(msgspec.Struct, frozen=True):
+    """How many events have a name."""
+
+    name: str
+    count: int
+
+
+JsonType = Literal["array", "boolean", "integer", "null", "number", "object", "string"]
+
+
+class SampledPath(msgspec.Struct, frozen=True):
+    """A path in a sample: its column, then keys and, for the elements of a list, 1.
+
+    ``types`` are sorted; ``events`` of the sample have it; ``examples`` are some of its values, as JSON.
+    """
+
+    steps: list[str | int]
+    types: list[JsonType]
+    events: int
+    examples: list[msgspec.Raw]
+
+
+class SchemaAnswer(msgspec.Struct, frozen=True):
+    """The names of events and the paths in a sample of so many of the newest, the most frequent first; ``truncated``:
+    there are others."""
+
+    events: list[EventCount]
+    paths: list[SampledPath]
+    sampled: int
+    truncated: bool
+
+
 class EraseRequest(msgspec.Struct, frozen=True, tag="erase"):
     """Remove one person's events from a space, those too that are still in the spool."""
 
@@ -292,7 +331,7 @@ Question = (
     | ReplaySegmentRequest
     | DropSegmentRequest
 )
-Request = QueryRequest | HoldRequest | Question
+Request = QueryRequest | SchemaRequest | HoldRequest | Question
 
 
 class OtherSqlNeeded(Exception):

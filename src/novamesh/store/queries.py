@@ -28,6 +28,7 @@ from novamesh.store.contract import (
     QueryRequest,
     Question,
     Request,
+    SchemaRequest,
     TypesAnswer,
     TypesChanged,
     TypesRequest,
@@ -38,6 +39,7 @@ from novamesh.store.damage import is_damage
 from novamesh.store.duckdb import Database
 from novamesh.store.listener import listen
 from novamesh.store.memory import give_back
+from novamesh.store.schema import Schemas
 from novamesh.store.turns import Ticket, Turns
 
 log = logging.getLogger(__name__)
@@ -157,6 +159,7 @@ class QueryServer:
         self._threads = threading.BoundedSemaphore(SHORT_REQUESTS + limits.concurrent + limits.exports)
         self._watchdog = Watchdog()
         self._descriptions: dict[str, Description] = {}
+        self._schemas = Schemas(database)
         self._closed = threading.Event()
         self._listener = listen(path)
 
@@ -210,7 +213,7 @@ class QueryServer:
         try:
             with self._reporting(client):
                 request = _read_request(client)
-                if isinstance(request, QueryRequest):
+                if isinstance(request, QueryRequest | SchemaRequest):
                     asked = Ticket(client, request, time.monotonic())
                     runs = self._turns_for(request).enter(asked)
                     ticket = asked  # from here on somebody else closes it
@@ -227,13 +230,20 @@ class QueryServer:
         """Run one query to its end. Returns the one whose turn it is then."""
         try:
             with ticket.client, self._reporting(ticket.client):
-                self._query(ticket.client, ticket.request)
+                self._answer(ticket.client, ticket.request)
         finally:
             following = self._turns_for(ticket.request).leave(ticket)
         return following
 
-    def _turns_for(self, request: QueryRequest) -> Turns:
-        return self._turns if request.limit is not None else self._export_turns
+    def _turns_for(self, request: QueryRequest | SchemaRequest) -> Turns:
+        export = isinstance(request, QueryRequest) and request.limit is None
+        return self._export_turns if export else self._turns
+
+    def _answer(self, client: socket.socket, request: QueryRequest | SchemaRequest) -> None:
+        if isinstance(request, QueryRequest):
+            self._query(client, request)
+        else:
+            self._describe(client, request)
 
     @contextlib.contextmanager
     def _reporting(self, client: socket.socket) -> Iterator[None]:
@@ -256,13 +266,16 @@ class QueryServer:
         try:
             return self._answers[type(request)](request)
         except duckdb.Error as error:
-            # The statement is ours, so the fault is in the database.
-            self._note_damage(error)
-            log.exception("a request to the store failed")
-            raise StoreUnavailable("The store of this node has a fault and is looked after; try again later.") from None
+            raise self._fault(error) from None
         except OSError as error:
             log.error("the files cannot be read or changed", extra={"cause": str(error)})
             raise StoreUnavailable("The disk of this node refused to read or change its files; see the log.") from None
+
+    def _fault(self, error: duckdb.Error) -> StoreUnavailable:
+        """What is told of the failure of a statement that is ours: the fault is in the database."""
+        self._note_damage(error)
+        log.error("a request to the store failed", exc_info=error)
+        return StoreUnavailable("The store of this node has a fault and is looked after; try again later.")
 
     def _note_damage(self, error: Exception) -> None:
         if isinstance(error, duckdb.Error) and is_damage(error):
@@ -295,6 +308,19 @@ class QueryServer:
                     answer.fail(error)
                 except MemoryError:
                     answer.fail(out_of_memory())
+
+    def _describe(self, client: socket.socket, request: SchemaRequest) -> None:
+        limit_s = self._limits.time_s
+        with self._database.cursor() as cursor:
+            running = Running(cursor, client, time.monotonic() + limit_s)
+            with self._watchdog.watch(running):
+                try:
+                    answer = self._schemas.of(cursor, request.space)
+                except (duckdb.InterruptException, duckdb.OutOfMemoryException) as error:
+                    raise reported(error, running.reason, limit_s) from None
+                except duckdb.Error as error:
+                    raise self._fault(error) from None
+        _tell(client, answer)
 
     def _verify(self, request: QueryRequest) -> None:
         if not self._database.holds(request.space, request.relied, shredded_only=request.shredded_only):

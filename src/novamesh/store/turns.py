@@ -9,7 +9,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from novamesh.errors import RequestError, StoreUnavailable, TooManyQueries
-from novamesh.store.contract import QueryRequest, error_message
+from novamesh.store.contract import QueryRequest, SchemaRequest, error_message
 
 WATCH_INTERVAL_S = 0.02
 # Of all keys together: each is an open file.
@@ -20,7 +20,7 @@ class Ticket(NamedTuple):
     """A query that runs or waits, and since when (monotonic seconds)."""
 
     client: socket.socket
-    request: QueryRequest
+    request: QueryRequest | SchemaRequest
     since: float
 
 
