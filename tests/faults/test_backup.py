@@ -1,13 +1,17 @@
 """Backups: made while events come in, checked, restored; and a node that lost its database and got it back."""
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from novamesh.cli.store import asking
+from novamesh.cli.store import asking, holding
 from novamesh.datadir import DataDirectory
+from novamesh.errors import StoreUnavailable
+from novamesh.store import backup as backups
 from novamesh.store.contract import HoldAnswer, HoldRequest
 from tests.faults.load import Senders
 from tests.support import RunningNode, run_cli, running_node, wait_for
@@ -123,6 +127,24 @@ def test_while_a_copy_is_made_the_node_accepts_and_answers_and_loads_afterwards(
         node.send([{"event": "e", "user_id": f"u{n}"} for n in range(100)])
         assert node.count() == 0  # answered, from what is stored
     node.wait_for_count(100)
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_a_copy_during_which_the_store_went_away_is_no_backup(node: RunningNode, tmp_path: Path, how: str) -> None:
+    """What it copied may have been written to meanwhile."""
+    assert node.count() == 0  # the store is there
+    directory = DataDirectory(node.data_dir)
+    with holding(directory) as (held, still):
+        still()
+        if how == "stopped":
+            assert node.stop() == 0
+        else:
+            (store,) = node.children()["store"]
+            os.kill(store, signal.SIGKILL)
+            wait_for(lambda: store not in node.children()["store"], what="the end of the store")
+        with pytest.raises(StoreUnavailable, match="there is no backup, try again"):
+            backups.copy(directory, tmp_path / "copy", held.events, still)
+    assert not list(tmp_path.glob("copy*"))
 
 
 def test_a_node_that_is_told_to_stop_while_a_copy_is_made_stops(node: RunningNode) -> None:

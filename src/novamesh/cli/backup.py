@@ -2,17 +2,16 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from novamesh.cli.options import config_option, load_config, setting_options
-from novamesh.cli.store import asking
+from novamesh.cli.store import holding
 from novamesh.datadir import DataDirectory
 from novamesh.store import backup as backups
-from novamesh.store.contract import HoldAnswer, HoldRequest
 from novamesh.store.opening import open_database
 
 
@@ -27,8 +26,8 @@ def backup(target: Path, config_file: Path | None, **flags: Any) -> None:
     """
     started = time.monotonic()
     directory = DataDirectory(load_config(flags, config_file).data_path)
-    with _at_rest(directory, flags, config_file) as events:
-        manifest = backups.copy(directory, target.absolute(), events)
+    with _at_rest(directory, flags, config_file) as (events, still):
+        manifest = backups.copy(directory, target.absolute(), events, still)
     click.echo(
         f"{manifest.events:,} stored events and what waits in the spool, {manifest.size / 1e6:,.1f} MB,"
         f" in {time.monotonic() - started:.1f} s: {target}"
@@ -56,11 +55,13 @@ def restore(source: Path, config_file: Path | None, **flags: Any) -> None:
 
 
 @contextlib.contextmanager
-def _at_rest(directory: DataDirectory, flags: dict[str, Any], config_file: Path | None) -> Iterator[int]:
-    """While nothing writes to the database: the number of its events."""
+def _at_rest(
+    directory: DataDirectory, flags: dict[str, Any], config_file: Path | None
+) -> Iterator[tuple[int, Callable[[], None]]]:
+    """While nothing writes to the database: the number of its events, and what raises if something has."""
     if not directory.open_stopped():
-        with asking(directory, HoldRequest(), HoldAnswer) as answer:
-            yield answer.events
+        with holding(directory) as (answer, still):
+            yield answer.events, still
         return
     try:
         database = open_database(load_config(flags, config_file))
@@ -68,6 +69,6 @@ def _at_rest(directory: DataDirectory, flags: dict[str, Any], config_file: Path 
             events = database.events()
         finally:
             database.close()
-        yield events
+        yield events, lambda: None
     finally:
         directory.close()

@@ -2,14 +2,24 @@
 
 import contextlib
 import socket
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import BinaryIO, TypeVar
 
 import msgspec
 
 from novamesh.datadir import DataDirectory
 from novamesh.errors import NovameshError, StoreUnavailable
-from novamesh.store.contract import DATA, END, ERROR, MESSAGE, SOCKET_NAME, Request, decode_error
+from novamesh.store.contract import (
+    DATA,
+    END,
+    ERROR,
+    MESSAGE,
+    SOCKET_NAME,
+    HoldAnswer,
+    HoldRequest,
+    Request,
+    decode_error,
+)
 
 Told = TypeVar("Told", bound=msgspec.Struct)
 
@@ -39,6 +49,28 @@ def asking(
         raise _gone()
 
 
+@contextlib.contextmanager
+def holding(directory: DataDirectory) -> Iterator[tuple[HoldAnswer, Callable[[], None]]]:
+    """The store holds still while the block runs: its answer, and what raises :class:`StoreUnavailable` if it has not
+    done so until then, because it died, was stopped or has waited long enough."""
+    with _connected(directory, None) as connection, connection.makefile("rb") as answer:
+        _send(connection, HoldRequest())
+        kind, body = _read(answer)
+        if kind != DATA:
+            raise _gone()
+
+        def still() -> None:
+            try:
+                connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return  # it says no more for as long as it holds
+            except OSError:
+                pass
+            raise StoreUnavailable("the store did not hold still until all was copied; there is no backup, try again")
+
+        yield msgspec.json.decode(body, type=HoldAnswer), still
+
+
 def data(directory: DataDirectory, request: Request) -> Generator[bytes, None, None]:
     """What a query's answer holds, in pieces as they come. Raises as :func:`ask`."""
     return _messages(directory, request, None)
@@ -46,20 +78,29 @@ def data(directory: DataDirectory, request: Request) -> Generator[bytes, None, N
 
 def _messages(directory: DataDirectory, request: Request, limit_s: float | None) -> Generator[bytes, None, None]:
     """The bodies of the data messages, to the end."""
+    with _connected(directory, limit_s) as connection, connection.makefile("rb") as answer:
+        _send(connection, request)
+        while (message := _read(answer))[0] != END:
+            if message[0] == DATA:
+                yield message[1]
+
+
+@contextlib.contextmanager
+def _connected(directory: DataDirectory, limit_s: float | None) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(limit_s)
         try:
             connection.connect(str(directory.run / SOCKET_NAME))
         except OSError:
             raise _no_answer(directory) from None
-        with connection.makefile("rb") as answer:
-            try:
-                connection.sendall(msgspec.json.encode(request) + b"\n")
-            except OSError:
-                raise _gone() from None
-            while (message := _read(answer))[0] != END:
-                if message[0] == DATA:
-                    yield message[1]
+        yield connection
+
+
+def _send(connection: socket.socket, request: Request) -> None:
+    try:
+        connection.sendall(msgspec.json.encode(request) + b"\n")
+    except OSError:
+        raise _gone() from None
 
 
 def _read(answer: BinaryIO) -> tuple[bytes, bytes]:

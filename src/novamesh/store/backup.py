@@ -17,7 +17,7 @@ import hashlib
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -63,10 +63,11 @@ class Manifest(msgspec.Struct, frozen=True):
         return sum(file.size for file in self.files)
 
 
-def copy(directory: DataDirectory, target: Path, events: int) -> Manifest:
+def copy(directory: DataDirectory, target: Path, events: int, still: Callable[[], None]) -> Manifest:
     """Copy the directory to ``target``, which must not exist. For while nothing writes to the database.
 
-    Raises :class:`BackupRefused` and OSError; then there is nothing at ``target``.
+    ``still`` is called when all is copied, and raises if something may have written meanwhile. Raises
+    :class:`BackupRefused`, OSError and what ``still`` raises; then there is nothing at ``target``.
     """
     partial = _new_directory(target)
     try:
@@ -78,6 +79,7 @@ def copy(directory: DataDirectory, target: Path, events: int) -> Manifest:
         _copy_all(_files(directory.ledger), partial / directory.ledger.name)
         _copy_spool(directory.spool, partial / directory.spool.name)
         _copy_all([directory.identity], partial)
+        still()
         manifest = Manifest(
             FORMAT, __version__, datetime.now(UTC).isoformat(timespec="seconds"), events, _list(partial)
         )
