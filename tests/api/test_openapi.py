@@ -169,5 +169,7 @@ def test_the_document_is_served(shared_node: RunningNode) -> None:
         again = httpx.get(shared_node.url + "/openapi.json", headers={"If-None-Match": known})
         assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
         check(again, "/openapi.json")
+        head_alone = httpx.head(shared_node.url + "/openapi.json", headers={"If-None-Match": known})
+        assert (head_alone.status_code, head_alone.headers["etag"]) == (304, etag)
     other = httpx.get(shared_node.url + "/openapi.json", headers={"If-None-Match": '"x"'})
     assert other.content == answer.content
