@@ -40,6 +40,8 @@ def check(answer: httpx.Response, path: str) -> None:
     about = f"{answer.status_code} to {request.method} {request.url}: {answer.text[:500]}"
     documented = operation(path, request.method)["responses"].get(str(answer.status_code))
     assert documented is not None, f"not documented: {about}"
+    if "$ref" in documented:
+        documented = strict()["components"]["responses"][documented["$ref"].rpartition("/")[2]]
     content = documented.get("content", {})
     media = answer.headers.get("content-type")
     assert (media in content) if content else media is None, f"content type {media}: {about}"

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from tests.faults.machines import NodeMachine, PartsMachine
-from tests.fuzz import http
+from tests.fuzz import http, openapi
 from tests.support import RunningNode, running_node
 
 MOST_FINDINGS = 10
@@ -47,6 +47,14 @@ def _http(first: int, until: float) -> int:
         return play_http(node, range(first, first + CHECK_EVERY), until)
 
 
+def _openapi(first: int, until: float) -> int:
+    """One run of all phases on one node, for all of the time."""
+    with tempfile.TemporaryDirectory() as directory, running_node(Path(directory) / "data", **openapi.SETTINGS) as node:
+        requests = openapi.play(node, round(until - time.monotonic()), first)
+        assert "Traceback" not in node.log, node.log
+        return requests
+
+
 def play_http(node: RunningNode, seeds: range, until: float = float("inf")) -> int:
     """One connection for each seed, then the count of events. Returns how many there were."""
     account = http.Account()
@@ -76,6 +84,7 @@ def _machine(machine: type[RuleBasedStateMachine], examples: int) -> Callable[[i
 
 TARGETS: dict[str, Callable[[int, float], int]] = {
     "http": _http,
+    "openapi": _openapi,
     "parts": _machine(PartsMachine, 20),
     "model": _machine(NodeMachine, 1),
 }

@@ -1,5 +1,6 @@
 """Forms of time: which are read, as what, and what the refusals say."""
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 
 import msgspec
@@ -87,6 +88,12 @@ OUT_OF_RANGE = [
     "0001-01-01",
     "9999-12-31",
 ]
+
+
+def test_the_pattern_fits_what_is_read_and_little_else() -> None:
+    fits = re.compile(timestamp.PATTERN).fullmatch
+    assert [text for text in READ if not fits(text)] == []
+    assert [text for text in UNREADABLE if fits(text)] == ["2026-02-29"]
 
 
 @pytest.mark.parametrize(("text", "canonical"), READ.items())

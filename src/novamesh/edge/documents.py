@@ -76,7 +76,7 @@ class BatchReceipt(msgspec.Struct, frozen=True, omit_defaults=True):
 class QueryBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A query. ``params`` are values for its placeholders: by name (``$user``) or by place (``$1`` or ``?``)."""
 
-    q: str
+    q: Annotated[str, Meta(max_length=100_000)]
     format: Literal["json", "csv", "ndjson", "arrow", "parquet"] | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT)] | None = DEFAULT_LIMIT
     params: dict[str, Any] | list[Any] | None = None

@@ -20,7 +20,7 @@ from novamesh.edge.ingest import JSON_HEADERS
 from novamesh.edge.unlisted import UNLISTED
 from novamesh.edge.worker import Worker
 from novamesh.errors import InternalError, RequestError, by_code
-from novamesh.event.model import MAX_DEPTH, Batch, EventText
+from novamesh.event.model import MAX_DEPTH, MAX_INTEGER, MIN_INTEGER, Batch, EventText
 
 Document = dict[str, Any]
 
@@ -29,14 +29,22 @@ _DESCRIPTION: Final = """One event-ingestion node: HTTP in, on disk before the 2
 
 Every error, on every path, is an `Error`: branch on `error`, show `message`. A path that is not here answers 404
 `not_found`; a method that is not, 405 `method_not_allowed` with `Allow`. HEAD is answered as GET is, without the body.
-What is not HTTP gets the server's own 400 or 431, without a body."""
+What is not HTTP gets the server's own 400, without a body."""
+# What the HTTP server answers by itself, whatever the path.
+_OF_SERVER: Final[dict[int, tuple[str, str]]] = {
+    414: ("AddressTooLong", "The address is longer than 64 KiB. Without a body."),
+    431: ("HeadersTooLarge", "The address and the headers are larger than 128 KiB. Without a body."),
+}
 # What every answer of a status has beside its body.
 _HEADERS: Final[dict[int, dict[str, str]]] = {
     401: {"WWW-Authenticate": "Bearer"},
     429: {"Retry-After": "Seconds after which to send it again."},
     503: {"Retry-After": "Seconds after which to send it again."},
 }
-_VALUE: Final = [{"type": kind} for kind in ("null", "boolean", "integer", "number", "string")]
+_VALUE: Final = [
+    *({"type": kind} for kind in ("null", "boolean", "string", "number")),
+    {"type": "integer", "minimum": MIN_INTEGER, "maximum": MAX_INTEGER},
+]
 
 
 async def openapi(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
@@ -85,6 +93,7 @@ def document(base_url: str) -> Document:
         "paths": paths,
         "components": {
             "schemas": _components(components),
+            "responses": {name: {"description": text} for name, text in _OF_SERVER.values()},
             "securitySchemes": {
                 "key": {
                     "type": "http",
@@ -147,6 +156,8 @@ def _responses(endpoint: Endpoint, known: dict[int, Document], base_url: str) ->
         failing.setdefault(kind.status, []).append(kind)
     for status in sorted(failing):
         responses[str(status)] = _failure(status, failing[status])
+    for status, (name, _) in _OF_SERVER.items():
+        responses[str(status)] = {"$ref": f"#/components/responses/{name}"}
     for answer in endpoint.answers:
         content = responses.get(str(answer.status), {}).get("content", {}).get(JSON)
         if content is not None and "{health}" not in answer.body:

@@ -24,7 +24,7 @@ ENCODING = Parameter(
     limits={"enum": ["gzip", "zstd", "deflate", "identity"]},
 )
 Q = Parameter(
-    "q", "string", "The SQL query, over the table events.", required=True, place="query", limits={"maxLength": 100_000}
+    "q", "string", "The SQL query, over the table events.", required=True, place="query", limits={"maxLength": 65_536}
 )
 
 

@@ -48,8 +48,9 @@ else:
 
     BoundedJson = _bounded_json(_FAST_DEPTH - 1)
 
-# That it is not blank is checked apart; the pattern is for the schema alone.
+# Patterns are for who reads the schema: blank names and forms of time are checked apart.
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS, extra_json_schema={"pattern": r"\S"})]
+TimeText = Annotated[str, Meta(extra_json_schema={"pattern": timestamp.PATTERN})]
 JsonObject = dict[str, BoundedJson]
 
 
@@ -70,7 +71,7 @@ class EventText(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     event: Name
     properties: JsonObject | None = None
     user_id: str | None = None
-    timestamp: str | None = None
+    timestamp: TimeText | None = None
     id: Name | None = None
     context: JsonObject | None = None
 
