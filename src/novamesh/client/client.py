@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from novamesh.client.connection import Connections, pieces
-from novamesh.client.errors import ClientError, Incomplete, Refused, Stopped
+from novamesh.client.errors import ClientError, Incomplete, Refused, Stopped, Unreachable
 from novamesh.errors import Detail
 
 SILENT_S = 120.0
@@ -61,12 +61,19 @@ class _Document(msgspec.Struct):
 class Client:
     """A node's client. For any number of threads.
 
-    A request that meets no answer, 429 or 503 is tried again for ``retry_s`` seconds, as ``Retry-After`` says. Once
-    ``stop`` is set, what waits to be tried again raises :class:`Stopped`.
+    A request that meets 429 or 503 is tried again for ``retry_s`` seconds, as ``Retry-After`` says; a batch also if
+    there is no answer. ``on_wait`` is told of each error that is waited out, in the thread that waits. Once ``stop`` is
+    set, what waits raises :class:`Stopped`.
     """
 
     def __init__(
-        self, url: str, key: str = "", *, retry_s: float = RETRY_S, stop: threading.Event | None = None
+        self,
+        url: str,
+        key: str = "",
+        *,
+        retry_s: float = RETRY_S,
+        stop: threading.Event | None = None,
+        on_wait: Callable[[ClientError], None] | None = None,
     ) -> None:
         """Raises :class:`ClientError` if ``url`` is no address or ``key`` cannot be one; connects to nothing yet."""
         if not key.isascii() or not key.isprintable() or " " in key:
@@ -74,6 +81,7 @@ class Client:
         self._connections = Connections(url, {"authorization": f"Bearer {key}"} if key else {})
         self._retry_s = retry_s
         self._stop = stop or threading.Event()
+        self._on_wait = on_wait
 
     @property
     def url(self) -> str:
@@ -113,7 +121,7 @@ class Client:
         query = {name: value for name, value in (("partial", "true" * partial), ("wait", "stored" * wait)) if value}
         path = "/v1/batch" + (f"?{urlencode(query)}" if query else "")
         headers = {"content-type": "application/json", "idempotency-key": idempotency_key}
-        return self._retried(lambda: _decode(self._read("POST", path, body, headers), Sent))
+        return self._retried(lambda: _decode(self._read("POST", path, body, headers), Sent), sends=True)
 
     def query(
         self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None, *, limit: int | None = None
@@ -146,9 +154,9 @@ class Client:
         with self._streamed("GET", path, None, {}, EXPORT_SILENT_S) as parts:
             yield parts
 
-    def get(self, path: str) -> dict[str, Any]:
+    def get(self, path: str, *, silent_s: float = SILENT_S) -> dict[str, Any]:
         """The JSON of a path such as ``/v1/ready``. Tried once. Raises :class:`ClientError`."""
-        return _decode(self._read("GET", path, None, {}), dict[str, Any])
+        return _decode(self._read("GET", path, None, {}, silent_s), dict[str, Any])
 
     @contextlib.contextmanager
     def _streamed(
@@ -161,29 +169,36 @@ class Client:
             )
             yield pieces(answer)
 
-    def _read(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> bytes:
-        with self._connections.request(method, path, body, headers, SILENT_S) as answer:
+    def _read(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], silent_s: float = SILENT_S
+    ) -> bytes:
+        with self._connections.request(method, path, body, headers, silent_s) as answer:
             return b"".join(pieces(answer))
 
-    def _retried(self, attempt: Callable[[], Answer]) -> Answer:
+    def _retried(self, attempt: Callable[[], Answer], *, sends: bool = False) -> Answer:
         end = time.monotonic() + self._retry_s
         backoff_s = _FIRST_WAIT_S
         while True:
             try:
                 return attempt()
-            except Incomplete:  # the answer to a batch got lost: it is told again
-                if time.monotonic() + backoff_s > end:
-                    raise
-                wait_s = backoff_s
             except ClientError as error:
                 named_s = error.retry_after_s if isinstance(error, Refused) else None
                 wait_s = named_s if named_s is not None else backoff_s
-                if not error.passing or time.monotonic() + wait_s > end:
+                # Whoever asks wants to know at once that nobody is there.
+                passing = error.passing if isinstance(error, Refused) else sends and _may_be_lost(error)
+                if not passing or time.monotonic() + wait_s > end:
                     raise
+                if self._on_wait is not None:
+                    self._on_wait(error)
             # Some more than was asked for, so that those who were refused together do not come back together.
             if self._stop.wait(wait_s * random.uniform(1.0, 1.2)):
                 raise Stopped("stopped while waiting to try again")
             backoff_s = min(2 * backoff_s, _LONGEST_WAIT_S)
+
+
+def _may_be_lost(error: ClientError) -> bool:
+    """Whether a batch, or the answer to it, may have been lost on its way: it is sent again, with its key."""
+    return isinstance(error, Unreachable | Incomplete)
 
 
 _JSON = {"content-type": "application/json"}
