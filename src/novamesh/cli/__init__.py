@@ -8,6 +8,7 @@ from novamesh import __version__
 from novamesh.cli.backup import backup, restore
 from novamesh.cli.keys import keys
 from novamesh.cli.quarantine import quarantine
+from novamesh.cli.query import query
 from novamesh.cli.serve import serve
 from novamesh.cli.status import status
 from novamesh.cli.upkeep import compact, erase, retention
@@ -21,14 +22,17 @@ def cli() -> None:
     """One event-ingestion node: events in over HTTP, on disk before the 202, in SQL a second later."""
 
 
-for command in (serve, keys, status, verify, quarantine, backup, restore, erase, retention, compact):
+for command in (
+    *(serve, keys, query, status, verify),
+    *(quarantine, backup, restore, erase, retention, compact),
+):
     cli.add_command(command)
 
 
-def main() -> None:
-    """Run a command. Exit status: 0, 1 failed, 2 wrong usage."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command: the process's own, or this one. Exit status: 0, 1 failed, 2 wrong usage."""
     try:
-        cli(standalone_mode=True)
+        cli(arguments)
     except NovameshError as error:
         click.echo(f"novamesh: {error}", err=True)
         sys.exit(1)
