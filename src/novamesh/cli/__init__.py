@@ -6,6 +6,7 @@ import click
 
 from novamesh import __version__
 from novamesh.cli.backup import backup, restore
+from novamesh.cli.export import export
 from novamesh.cli.import_ import import_command
 from novamesh.cli.keys import keys
 from novamesh.cli.quarantine import quarantine
@@ -24,7 +25,7 @@ def cli() -> None:
 
 
 for command in (
-    *(serve, keys, query, import_command, status, verify),
+    *(serve, keys, query, import_command, export, status, verify),
     *(quarantine, backup, restore, erase, retention, compact),
 ):
     cli.add_command(command)
