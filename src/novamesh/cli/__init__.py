@@ -6,6 +6,8 @@ import click
 
 from novamesh import __version__
 from novamesh.cli.backup import backup, restore
+from novamesh.cli.completion import PROGRAM, VARIABLE, completion
+from novamesh.cli.doctor import doctor
 from novamesh.cli.export import export
 from novamesh.cli.import_ import import_command
 from novamesh.cli.keys import keys
@@ -25,8 +27,8 @@ def cli() -> None:
 
 
 for command in (
-    *(serve, keys, query, import_command, export, status, verify),
-    *(quarantine, backup, restore, erase, retention, compact),
+    *(serve, keys, query, import_command, export, status, verify, doctor),
+    *(quarantine, backup, restore, erase, retention, compact, completion),
 ):
     cli.add_command(command)
 
@@ -34,7 +36,7 @@ for command in (
 def main(arguments: list[str] | None = None) -> None:
     """Run a command: the process's own, or this one. Exit status: 0, 1 failed, 2 wrong usage."""
     try:
-        cli(arguments)
+        cli(arguments, prog_name=PROGRAM, complete_var=VARIABLE)
     except NovameshError as error:
         click.echo(f"novamesh: {error}", err=True)
         sys.exit(1)
