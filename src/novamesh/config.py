@@ -20,8 +20,8 @@ from msgspec import Meta
 from novamesh.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "NOVAMESH_"
-# Not settings: the file that holds them, and the key that clients in the same shell send.
-OTHER_VARIABLES = ("config", "key")
+# Not settings: the file that holds them, and the key and the address that clients in the same shell use.
+OTHER_VARIABLES = ("config", "key", "url")
 FILE_NAME = "novamesh.toml"
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3

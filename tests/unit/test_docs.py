@@ -75,6 +75,30 @@ def test_every_command_has_help_and_an_example(path: str, command: click.Command
     assert path in (command.epilog or "")
 
 
+# Options of many commands, which the page tells once, at its start.
+SHARED_OPTIONS = {"--url", "--key", "--config"} | {"--" + row.name.replace("_", "-") for row in settings()}
+
+
+@pytest.mark.parametrize(("path", "command"), _commands(cli, "novamesh"), ids=lambda value: str(value))
+def test_every_command_and_option_is_documented(path: str, command: click.Command) -> None:
+    start, *sections = (DOCS / "cli.md").read_text().split("\n## ")
+    by_title = {title: text for title, _, text in (section.partition("\n") for section in sections)}
+    if isinstance(command, click.Group):
+        return
+    assert path in by_title
+    for option in (option for option in command.params if isinstance(option, click.Option)):
+        text = start + by_title["Which node"] if SHARED_OPTIONS & set(option.opts) else by_title[path]
+        name = option.opts[0]
+        if name not in {"--" + row.name.replace("_", "-") for row in settings()}:
+            assert re.search(rf"`{name}\b", text), f"{path} {name}"
+
+
+def test_every_command_that_is_documented_is_there() -> None:
+    titles = re.findall(r"^## (novamesh .+)$", (DOCS / "cli.md").read_text(), re.MULTILINE)
+    there = {path for path, command in _commands(cli, "novamesh") if not isinstance(command, click.Group)}
+    assert set(titles) == there
+
+
 def test_every_decision_is_in_the_index() -> None:
     index = (DOCS / "decisions/README.md").read_text()
     pages = sorted(path.name for path in (DOCS / "decisions").glob("[0-9]*.md"))

@@ -55,6 +55,13 @@ RULES = (
     Rule("store", ("novamesh.edge",)),
     Rule("event", ("novamesh",), ("novamesh.errors", "novamesh.event")),
     Rule("sql", ("novamesh",), ("novamesh.errors", "novamesh.sql")),
+    # Programs import the client to talk to a node elsewhere: it must not bring a node along.
+    Rule("client", ("novamesh",), ("novamesh.client", "novamesh.errors", "novamesh.redact")),
+    Rule(
+        "transfer",
+        ("novamesh",),
+        ("novamesh.transfer", "novamesh.client", "novamesh.errors", "novamesh.event.model"),
+    ),
     Rule("event", IO_MODULES),
     Rule("spool/frame.py", IO_MODULES),
     Rule("sql", IO_MODULES),

@@ -1,0 +1,280 @@
+"""An import: items in batches, several of them under way, counted in their order.
+
+Whatever happens to the process, the same import goes on where it was: see :mod:`novamesh.transfer.progress`.
+"""
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import msgspec
+
+from novamesh.client import Client, ClientError, Refused, Stopped
+from novamesh.errors import NovameshError
+from novamesh.event.model import MAX_EVENTS
+from novamesh.transfer.progress import Counts, Progress, save
+from novamesh.transfer.source import Item, Place
+
+BATCH_BYTES = 4 * 1024 * 1024
+SAVE_S = 0.5
+# The node may have taken none of these; then it may still take the half of them.
+_PARTED = frozenset(("invalid_event", "invalid_json", "invalid_encoding", "payload_too_large"))
+
+
+class Refusal(NamedTuple):
+    """One item that was not accepted. ``original`` is what was read, or the event made of it."""
+
+    line: int
+    reason: str
+    original: bytes
+
+
+class Batch(NamedTuple):
+    """Items that follow each other: ``events``, each of the line in ``lines``, and those that cannot be any."""
+
+    start: int
+    end: Place
+    events: list[bytes]
+    lines: list[int]
+    faults: list[Refusal]
+
+
+def batches(items: Iterable[Item], start: Place) -> Iterator[Batch]:
+    """Always the same batches for the same items from the same place."""
+    batch, size = Batch(start.position, start, [], [], []), 0
+    for place, event, fault in items:
+        count = len(batch.events) + len(batch.faults)
+        if count and (count >= MAX_EVENTS or size + len(event) > BATCH_BYTES):
+            yield batch
+            batch, size = Batch(batch.end.position, batch.end, [], [], []), 0
+        if fault:
+            batch.faults.append(Refusal(place.line, fault, event))
+        else:
+            batch.events.append(event)
+            batch.lines.append(place.line)
+        size += len(event) + 1
+        batch = batch._replace(end=place)
+    if batch.events or batch.faults:
+        yield batch
+
+
+class Importer:
+    """Sends batches. ``path`` is where progress is kept, if it is; ``refused`` where what was refused goes."""
+
+    def __init__(
+        self,
+        client: Client,
+        progress: Progress,
+        path: Path | None,
+        refused: Path,
+        *,
+        context: bytes = b"",
+        in_flight: int = 4,
+        stop: threading.Event,
+    ) -> None:
+        self.progress = progress
+        self._client = client
+        self._path = path
+        self._refused = RefusedFile(refused, progress.refused_bytes)
+        self._context = context
+        self._in_flight = in_flight
+        self._stop = stop
+        self._saved = 0.0
+        self._waiting: deque[tuple[Batch, Future[list[Refusal]]]] = deque()
+        self.reading = False
+
+    @property
+    def counts(self) -> Counts:
+        return self.progress.counts
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a later run can go on from where this one stops."""
+        return self._path is not None
+
+    def run(self, items: Iterable[Item], shown: Callable[[], None]) -> bool:
+        """Send everything; ``shown`` is called now and then. Returns whether all of it was, and not stopped.
+
+        Raises :class:`NovameshError` if the file cannot be read on, or the node does not take any more; what was
+        answered until then is counted and saved.
+        """
+        self.progress.settled = False
+        self._save()
+        failure: NovameshError | None = None
+        with ThreadPoolExecutor(self._in_flight, "import") as pool:
+            try:
+                for batch in self._read(batches(items, self.progress.place)):
+                    self._waiting.append((batch, pool.submit(self._deliver, batch)))
+                    if len(self._waiting) >= 2 * self._in_flight:
+                        self._settle()
+                    self._save_soon()
+                    shown()
+            except Interrupted:
+                pass
+            except NovameshError as error:
+                failure = error
+                if isinstance(error, ClientError):  # what waits would fail as well
+                    self._stop.set()
+            failure = self._drain(shown) or failure
+        self._refused.close()
+        if failure and not isinstance(failure, Stopped):
+            self._save()
+            raise failure
+        done = not self._stop.is_set()
+        self._finish(done)
+        return done
+
+    def _read(self, source: Iterator[Batch]) -> Iterator[Batch]:
+        """Only while it reads may a signal break in: see :meth:`interrupted`."""
+        while not self._stop.is_set():
+            self.reading = True
+            try:
+                batch = next(source, None)
+            finally:
+                self.reading = False
+            if batch is None:
+                return
+            yield batch
+
+    def interrupted(self) -> None:
+        """Stop in order; for a signal handler. A read that waits for more is given up."""
+        self._stop.set()
+        if self.reading:
+            self.reading = False
+            raise Interrupted
+
+    def _drain(self, shown: Callable[[], None]) -> NovameshError | None:
+        """Wait for what is under way. The first that was not answered ends what can be counted, for it is in order."""
+        try:
+            while self._waiting:
+                self._settle()
+                shown()
+        except NovameshError as error:
+            self._stop.set()
+            self.progress.settled = False
+            return error
+        self.progress.settled = True
+        return None
+
+    def _settle(self) -> None:
+        """Count the oldest batch. Raises what it met."""
+        batch, future = self._waiting[0]
+        refusals = sorted([*batch.faults, *future.result()], key=lambda refusal: refusal.line)
+        self._waiting.popleft()
+        progress, counts = self.progress, self.progress.counts
+        progress.refused_bytes = self._refused.add(refusals)
+        read = len(batch.events) + len(batch.faults)
+        counts.read += read
+        counts.refused += len(refusals)
+        counts.accepted += read - len(refusals)
+        progress.position, progress.line = batch.end
+
+    def _deliver(self, batch: Batch) -> list[Refusal]:
+        """Send one batch. Raises :class:`ClientError`."""
+        if not batch.events:
+            return []
+        body = self._body(batch.events)
+        return self._send(batch.events, batch.lines, self.progress.key(batch.start, body), body)
+
+    def _send(self, events: list[bytes], lines: list[int], key: str, body: bytes) -> list[Refusal]:
+        try:
+            rejected = self._client.send_body(body, key, partial=True).rejected
+        except Refused as error:
+            if error.code not in _PARTED:
+                raise
+            rejected = error.details
+            if not rejected or {detail.index for detail in rejected} != set(range(len(events))):
+                return self._send_parts(events, lines, key, str(error))
+        reasons: dict[int, list[str]] = {}
+        for detail in rejected:
+            reasons.setdefault(detail.index or 0, []).append(detail.message)
+        return [Refusal(lines[index], " ".join(texts), events[index]) for index, texts in reasons.items()]
+
+    def _send_parts(self, events: list[bytes], lines: list[int], key: str, reason: str) -> list[Refusal]:
+        """Which of them is it that the node refuses them all for?"""
+        if len(events) == 1:
+            return [Refusal(lines[0], reason, events[0])]
+        half = len(events) // 2
+        found = []
+        for name, part in (("a", slice(0, half)), ("b", slice(half, None))):
+            found += self._send(events[part], lines[part], key + name, self._body(events[part]))
+        return found
+
+    def _body(self, events: list[bytes]) -> bytes:
+        context = b', "context": ' + self._context if self._context else b""
+        return b'{"events": [' + b",".join(events) + b"]" + context + b"}"
+
+    def _save_soon(self) -> None:
+        if time.monotonic() - self._saved >= SAVE_S:
+            self._save()
+
+    def _save(self) -> None:
+        if self._path is not None:
+            self._refused.flush()
+            save(self._path, self.progress)
+        self._saved = time.monotonic()
+
+    def _finish(self, done: bool) -> None:
+        if not done:
+            self._save()
+        elif self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
+class Interrupted(Exception):
+    """A signal came while a source was read."""
+
+
+class RefusedFile:
+    """``FILE.refused.ndjson``: made with the first refusal. ``size`` bytes of it belong to this import."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path = path
+        self._size = size
+        self._file: IO[bytes] | None = None
+        if not size:
+            return
+        with path.open("r+b") as file:
+            file.truncate(size)  # what is behind was not counted: it comes again
+
+    def add(self, refusals: list[Refusal]) -> int:
+        """Write them. Returns the file's size."""
+        if not refusals:
+            return self._size
+        if self._file is None:
+            self._file = self.path.open("ab" if self._size else "wb")
+        data = b"".join(map(_record, refusals))
+        self._file.write(data)
+        self._size += len(data)
+        return self._size
+
+    def flush(self) -> None:
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        if self._file is not None:
+            self.flush()
+            self._file.close()
+            self._file = None
+
+
+def _record(refusal: Refusal) -> bytes:
+    original: Any = msgspec.Raw(refusal.original)
+    try:
+        msgspec.json.decode(refusal.original, type=msgspec.Raw)
+        refusal.original.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        original = refusal.original.decode("utf-8", "replace")
+    record = {"line": refusal.line, "reason": refusal.reason, "original": original}
+    with contextlib.suppress(UnicodeEncodeError):
+        return msgspec.json.encode(record) + b"\n"
+    return json.dumps(record | {"original": str(original)}).encode() + b"\n"
