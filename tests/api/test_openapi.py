@@ -20,6 +20,12 @@ Case = tuple[str, str, dict[str, Any], int]
 # Of each: the path as the document names it, what stands in its place in the request, what is sent, the status.
 CASES: list[Case] = [
     ("GET /", "", {}, 200),
+    ("GET /console", "", {}, 200),
+    ("GET /console", "", {"headers": {"If-None-Match": "*"}}, 304),
+    ("GET /console", "?x=1", {}, 400),
+    ("GET /console/{file}", "LICENSES.txt", {}, 200),
+    ("GET /console/{file}", "LICENSES.txt", {"headers": {"If-None-Match": "*"}}, 304),
+    ("GET /console/{file}", "nothing.js", {}, 404),
     ("GET /metrics", "", {}, 200),
     ("GET /openapi.json", "", {}, 200),
     ("GET /v1/health", "", {}, 200),
@@ -80,6 +86,9 @@ CASES: list[Case] = [
     ("GET /v1/schema", "?x=1", {}, 400),
     ("GET /v1/schema", "", {"key": ""}, 401),
     ("GET /v1/schema", "", {"key": "ingest"}, 403),
+    ("GET /v1/tail", "?x=1", {}, 400),
+    ("GET /v1/tail", "", {"key": ""}, 401),
+    ("GET /v1/tail", "", {"key": "ingest"}, 403),
     ("DELETE /v1/users/{user_id}", "u_of_nobody", {"key": "admin"}, 200),
     ("DELETE /v1/users/{user_id}", "", {"key": "admin"}, 400),
     ("DELETE /v1/users/{user_id}", "u_1", {"key": ""}, 401),
@@ -134,6 +143,13 @@ def test_an_address_that_is_too_long_is_as_documented(shared_node: RunningNode) 
     check(httpx.Response(status, content=body, request=request), "/v1/query")
 
 
+def test_a_tail_is_as_documented(shared_node: RunningNode) -> None:
+    with shared_node.client() as client, client.stream("GET", "/v1/tail", params={"event": "none"}) as answer:
+        assert next(answer.iter_lines()).startswith("retry: ")
+        (media,) = operation("/v1/tail", "GET")["responses"]["200"]["content"]
+        assert (answer.status_code, answer.headers["content-type"]) == (200, media)
+
+
 def test_a_rate_that_is_used_up_is_as_documented(shared_node: RunningNode) -> None:
     said = run_cli(
         "keys", "create", "--data-dir", shared_node.data_dir, "--scope", "ingest", "--rate", "1", "--burst", "1"
@@ -150,7 +166,7 @@ def test_a_rate_that_is_used_up_is_as_documented(shared_node: RunningNode) -> No
 
 def test_every_status_that_is_cheap_was_seen() -> None:
     seen = {(where, str(status)) for where, _, _, status in CASES if str(status) not in DEAR}
-    seen |= {("GET /openapi.json", "304"), ("GET /v1/batches/{batch_id}", "200")}
+    seen |= {("GET /openapi.json", "304"), ("GET /v1/batches/{batch_id}", "200"), ("GET /v1/tail", "200")}
     documented = {
         (f"{method.upper()} {path}", status)
         for path, item in strict()["paths"].items()

@@ -192,11 +192,33 @@ Run = Callable[[str, str], tuple[int, Any]]
 NODE_JS = shutil.which("node")
 
 
+def command_of(language: str, program: str) -> list[str]:
+    if language == "py":
+        return [sys.executable, "-u", "-c", program]
+    return [str(NODE_JS), "--input-type=module", "--eval", program]
+
+
+def first_lines(command: list[str], key: str, count: int, node: RunningNode) -> list[str]:
+    """The first lines of a stream that has no end, but for empty ones. When it has begun, events are sent."""
+    environment = {**clean_environment(), "NOVAMESH_KEY": key}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    ) as program:
+        try:
+            assert program.stdout is not None
+            lines = [program.stdout.readline()]
+            node.send([{"event": "click"}, {"event": "page_view"}])
+            while len(lines) < count:
+                lines += filter(str.strip, [program.stdout.readline()])
+        finally:
+            program.kill()
+    return [line.strip() for line in lines]
+
+
 def run_program(language: str, program: str, key: str, **variables: str) -> tuple[int, str]:
     """Run an example in Python or JavaScript as it stands. Gives the status that it printed, and the body."""
-    command = [sys.executable, "-c"] if language == "py" else [str(NODE_JS), "--input-type=module", "--eval"]
     done = subprocess.run(
-        [*command, program],
+        command_of(language, program),
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,
@@ -247,6 +269,12 @@ def test_examples_of_a_language_do_what_the_commands_do(page: str, shared_node: 
     wait_for(lambda: httpx.delete(url, headers=headers).status_code == 200, what="the key")
     status, erased = run_program(language, example.pop("Erase a person"), admin)
     assert (status, json.loads(erased)["user_id"]) == (200, "u_42")
+    status, seen = run_program(language, example.pop("Look around"), key)
+    assert (status, "functions" in json.loads(seen)) == (200, True)
+    status, document = run_program(language, example.pop("Get the document"), "")
+    assert (status, json.loads(document)["openapi"]) == (200, "3.1.1")
+    first = first_lines(command_of(language, example.pop("Follow events")), key, 3, shared_node)
+    assert json.loads(first[-1].removeprefix("data: "))["event"] == "page_view"
     assert not example
 
 
@@ -319,18 +347,20 @@ def test_export_example(run: Run, page: str, shared_node: RunningNode) -> None:
 
 
 def test_tail_example(page: str, shared_node: RunningNode) -> None:
-    environment = {**clean_environment(), "NOVAMESH_KEY": shared_node.key}
     command = ["bash", "-c", f"exec {examples(page)['Follow events']}"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-    ) as curl:
-        assert curl.stdout is not None
-        assert curl.stdout.readline() == "retry: 1000\n"
-        shared_node.send([{"event": "click"}, {"event": "page_view"}])
-        lines = [line for line in (curl.stdout.readline().strip() for _ in range(3)) if line]
-        curl.kill()
-    assert lines[0] == "event: event"
-    assert json.loads(lines[1].removeprefix("data: "))["event"] == "page_view"
+    begin, kind, data = first_lines(command, shared_node.key, 3, shared_node)
+    assert (begin, kind) == ("retry: 1000", "event: event")
+    assert json.loads(data.removeprefix("data: "))["event"] == "page_view"
+
+
+def test_schema_example(run: Run, page: str, shared_node: RunningNode) -> None:
+    status, seen = run(examples(page)["Look around"], shared_node.key)
+    assert (status, {"name": "event", "type": "VARCHAR"} in seen["columns"]) == (200, True)
+
+
+def test_openapi_example(run: Run, page: str) -> None:
+    status, document = run(examples(page)["Get the document"], "")
+    assert (status, document["openapi"]) == (200, "3.1.1")
 
 
 def test_erase_example(run: Run, page: str, shared_node: RunningNode) -> None:
@@ -351,8 +381,10 @@ def test_every_example_is_run_here(page: str) -> None:
         "Ask for a receipt",
         "Count events by name",
         "Export events",
+        "Look around",
         "Follow events",
         "Erase a person",
+        "Get the document",
     }
     assert set(examples(page)) == tested
 

@@ -16,11 +16,9 @@ import click
 import msgspec
 
 from novamesh import __version__
-from novamesh.cli.options import config_option, load_config, setting_options
-from novamesh.datadir import DataDirectory
+from novamesh.cli.address import DEFAULT_URL, node_key, node_options, node_url
 from novamesh.errors import NovameshError
 
-DEFAULT_URL = "http://127.0.0.1:8000"
 # A node says something every 15 s.
 SILENCE_S = 45.0
 PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -54,10 +52,7 @@ class Event(msgspec.Struct):
 @click.option("--event", "events", multiple=True, help="Only events of this name; may be given more than once.")
 @click.option("--user", default=None, help="Only events of this user.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line; so it is anyway if piped.")
-@click.option("--url", default=None, help=f"The node; default: the one of --data-dir if it runs, or {DEFAULT_URL}.")
-@click.option("--key", envvar="NOVAMESH_KEY", help="Key with the scope query; better in NOVAMESH_KEY, which ps hides.")
-@setting_options("data_dir")
-@config_option
+@node_options
 def tail(
     events: tuple[str, ...],
     user: str | None,
@@ -68,10 +63,8 @@ def tail(
     **flags: Any,
 ) -> None:
     """Print events as the node accepts them, until Ctrl-C."""
-    if not key:
-        raise TailRefused("a key is needed: export NOVAMESH_KEY=$(novamesh keys create --scope query)")
     parameters = [("event", name) for name in events] + ([("user_id", user)] if user is not None else [])
-    source = Source(url or _running_url(load_config(flags, config_file).data_path), key, parameters)
+    source = Source(node_url(url, config_file, flags), node_key(key), parameters)
     try:
         for message in source.messages():
             _show(message, as_json=as_json or not sys.stdout.isatty())
@@ -80,11 +73,6 @@ def tail(
     except BrokenPipeError:
         # Whoever read has enough; nothing is to be written when this process ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _running_url(path: Path) -> str:
-    running = DataDirectory(path).running()
-    return running.url if running else DEFAULT_URL
 
 
 class Source:
