@@ -184,7 +184,10 @@ def inflate_gzip(data: bytes, limit: int) -> bytes:
 def inflate_deflate(data: bytes, limit: int) -> bytes:
     """Inflate what clients call deflate: zlib (RFC 1950), or raw deflate, which some send."""
     zlib_header = len(data) >= 2 and data[0] & 15 == 8 and (data[0] << 8 | data[1]) % 31 == 0
-    return _inflate(data, limit, "deflate", lambda: isal_zlib.decompressobj(_ZLIB if zlib_header else _RAW))
+    # isal makes something of damaged codes that zlib refuses, and raw deflate has no checksum to find it.
+    return _inflate(
+        data, limit, "deflate", lambda: isal_zlib.decompressobj(_ZLIB) if zlib_header else zlib.decompressobj(_RAW)
+    )
 
 
 def inflate_zstd(data: bytes, limit: int) -> bytes:
