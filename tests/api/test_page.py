@@ -212,6 +212,18 @@ def test_export_example(run: Run, page: str, shared_node: RunningNode) -> None:
     assert last["meta"]["rows"] == len(rows)
 
 
+def test_schema_example(run: Run, page: str, shared_node: RunningNode) -> None:
+    shared_node.settle()
+    status, body = run(examples(page)["Look around"], shared_node.key)
+    assert (status, body["columns"][1]) == (200, {"name": "event", "type": "VARCHAR"})
+    assert body["sampled"] >= 1
+
+
+def test_openapi_example(run: Run, page: str) -> None:
+    status, body = run(examples(page)["Get the document"], "")
+    assert (status, body["openapi"]) == (200, "3.1.1")
+
+
 def test_erase_example(run: Run, page: str, shared_node: RunningNode) -> None:
     made = run_cli("keys", "create", "--scope", "admin", f"--data-dir={shared_node.data_dir}").stdout.strip()
     wait_for(lambda: run(examples(page)["Erase a person"], made)[0] == 200, what="the key")
@@ -230,7 +242,9 @@ def test_every_example_is_run_here(page: str) -> None:
         "Ask for a receipt",
         "Count events by name",
         "Export events",
+        "Look around",
         "Erase a person",
+        "Get the document",
     }
     assert set(examples(page)) == tested
 
