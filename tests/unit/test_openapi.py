@@ -72,6 +72,16 @@ def test_operations_have_names_of_their_own() -> None:
     assert all(name.isidentifier() for name in names)
 
 
+def test_links_lead_to_operations_and_their_parameters() -> None:
+    operations = {
+        DOCUMENT["paths"][path][method]["operationId"]: DOCUMENT["paths"][path][method] for path, method in OPERATIONS
+    }
+    links = [link for endpoint in ALL for reply in endpoint.replies for link in reply.links.values()]
+    assert links
+    for link in links:
+        assert {*link["parameters"]} == {one["name"] for one in operations[link["operationId"]]["parameters"]}
+
+
 @pytest.mark.parametrize("endpoint", ALL, ids=name_of)
 def test_parameters(endpoint: Endpoint) -> None:
     assert {one.type for one in endpoint.parameters} <= {*get_args(ParameterType)}

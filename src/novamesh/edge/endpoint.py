@@ -54,13 +54,14 @@ class Reply(msgspec.Struct, frozen=True):
     """A success: its status, when it comes, and its content types, each with the type of the document, or
     the types of those there may be, if it is JSON.
 
-    ``headers`` are names and what they say.
+    ``headers`` are names and what they say, ``links`` the OpenAPI links to what can be asked then.
     """
 
     status: int
     when: str
     content: dict[str, Any] = {}
     headers: dict[str, str] = {}
+    links: dict[str, Any] = {}
 
 
 class Endpoint(msgspec.Struct, frozen=True):

@@ -67,6 +67,14 @@ _TOO_MANY_QUERIES = _error(
     "32 queries of this key wait already; wait for answers before sending more.",
 )
 
+_RECEIPT = {
+    "receipt": {
+        "operationId": "get_v1_batches_batch_id",
+        "parameters": {"batch_id": "$response.body#/batch_id"},
+        "description": "What becomes of the batch.",
+    }
+}
+
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         method="GET",
@@ -190,7 +198,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             _SPOOL_FULL,
         ),
         body=Batch,
-        replies=(Reply(202, "The events are on disk.", {JSON: BatchQueued}, RATE),),
+        replies=(Reply(202, "The events are on disk.", {JSON: BatchQueued}, RATE, _RECEIPT),),
         fails=OF_EVENTS,
     ),
     Endpoint(

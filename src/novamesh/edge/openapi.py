@@ -173,6 +173,8 @@ def _reply(reply: Reply, known: dict[int, Document]) -> Document:
         response["content"] = {media: _media(kinds, known) for media, kinds in reply.content.items()}
     if reply.headers:
         response["headers"] = _headers(reply.headers)
+    if reply.links:
+        response["links"] = reply.links
     return response
 
 
