@@ -16,6 +16,7 @@ from tests.support import RunningNode
 # Days ago, hour of the day, seconds; oldest first.
 OUTAGES = ((17, 3.5, 4_980), (17, 16.2, 1_150), (9, 9.1, 47), (2, 11.75, 265))
 AGE_DAYS = 24
+EVENTS = 50  # of a request
 DEAD_PID = 999_999_999  # of a worker that no process can be
 
 
@@ -49,8 +50,8 @@ def write_traffic(data_dir: Path, now_s: float, silent: range = range(31, 35)) -
         for _ in range(round(60 * wave)):
             slow = chance.random() < 0.02
             latency_ms = chance.uniform(4, 14) if slow else chance.lognormvariate(-0.1, 0.35)
-            worker.observe(round(latency_ms * 1e6), minute + 1, events=500)
-            worker.count(202, 500)
+            worker.observe(round(latency_ms * 1e6), minute + 1, events=EVENTS)
+            worker.count(202, EVENTS)
         worker.heartbeat(minute + 59.9, True)
     worker.close()
 
@@ -58,6 +59,11 @@ def write_traffic(data_dir: Path, now_s: float, silent: range = range(31, 35)) -
 def lived(data_dir: Path, **settings: object) -> RunningNode:
     """A node on ``data_dir``, which must be new, with that past."""
     node = RunningNode(data_dir, node="ingest-eu5", region="eu", region_label="Europe — France", workers=1, **settings)
-    write_uptime(data_dir, time.time())
-    write_traffic(data_dir, time.time())
+    give_past(node)
     return node
+
+
+def give_past(node: RunningNode) -> None:
+    """That past, for a node that has just started."""
+    write_uptime(node.data_dir, time.time())
+    write_traffic(node.data_dir, time.time())
