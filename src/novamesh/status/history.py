@@ -11,7 +11,7 @@ import msgspec
 from novamesh.status.metrics import SLOT_S, SLOTS, Slot, merged, percentiles_ms, slots
 
 # A rate over less time than this would be noise: the minute has just begun, or the node ended at once.
-LEAST_S = 2.0
+LEAST_S = 5.0
 
 
 class Minute(msgspec.Struct, frozen=True):

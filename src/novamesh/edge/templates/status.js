@@ -130,7 +130,7 @@ const text = async (answer, show) => {
   reader.cancel();
   return `\n… cut after ${SHOWN_BYTES.toLocaleString('en')} bytes`;
 };
-const field = (name, note, input) => make('label', {}, make('code', { textContent: name }), note, input);
+const field = (name, note, input) => make('label', {}, make('code', { textContent: name }), ` ${note}`, input);
 for (const place of all('[data-try]')) {
   const article = place.closest('article');
   const [method, path] = all('.method, h3 code', article).map(({ textContent }) => textContent);
