@@ -290,7 +290,7 @@ def test_javascript_examples_run_in_a_browser_too(pages: Pages, node: RunningNod
     page = pages(node.url, expected=("status of 403",))
     source = page.content()
     titles = re.findall(r"<h4>([^<]+)</h4><div class=\"code sh\">", source)
-    programs = map(html.unescape, re.findall(r'<code class="language-js">(.*?)</code>', source, re.DOTALL))
+    programs = map(html.unescape, re.findall(r'<code class="js">(.*?)</code>', source, re.DOTALL))
     outputs: dict[str, str] = {}
     for title, program in zip(titles, programs, strict=True):
         batch = json.loads(outputs.get("Send a batch", ' {"batch_id": ""}').partition(" ")[2])["batch_id"]

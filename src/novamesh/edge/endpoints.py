@@ -3,8 +3,6 @@
 The status page's API Reference and, with what ``unlisted.py`` adds, the OpenAPI document are written from it.
 """
 
-from typing import Any
-
 from novamesh.edge.documents import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
@@ -324,7 +322,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
                 "a parameter or the SQL cannot be understood",
                 "The parameter `after` needs `cursor`: the Export-Cursor of the answer that was cut off.",
             ),
-            _UNAUTHORIZED,
         ),
         replies=(
             Reply(
@@ -364,7 +361,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
   "truncated": false
 }""",
             ),
-            _UNAUTHORIZED,
         ),
         replies=(Reply(200, "What the events hold.", {JSON: Schema}),),
         fails=(*OF_KEY, *OF_TURN),
@@ -402,7 +398,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
   "batch_id": null
 }""",
             ),
-            _UNAUTHORIZED,
             _error(
                 TooManyQueries,
                 "try again after Retry-After",
@@ -436,22 +431,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
                 "the key is not an admin's",
                 "This key lacks the scope admin; use one that has it (novamesh keys create --scope admin).",
             ),
-            _UNAUTHORIZED,
         ),
         replies=(Reply(200, "How many events are gone.", {JSON: Erased}),),
         fails=(*OF_KEY, StoreUnavailable),
-    ),
-    Endpoint(
-        method="GET",
-        path="/openapi.json",
-        scope=None,
-        summary="All of this for programs: an OpenAPI 3.1 document, with the schemas of everything sent and answered.",
-        parameters=(),
-        examples=(Example("Get the document"),),
-        answers=(Answer(200, "changes with the version and the address of the node", '{"openapi": "3.1.1"}'),),
-        replies=(
-            Reply(200, "An OpenAPI document.", {JSON: dict[str, Any]}, {"ETag": "Changes when the document does."}),
-            Reply(304, "It is the one that If-None-Match names."),
-        ),
     ),
 )

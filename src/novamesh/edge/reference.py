@@ -41,7 +41,7 @@ def _endpoint(endpoint: Endpoint, base_url: str) -> str:
     return f"""<article class="card" id="{endpoint.anchor}">
 <div>
 <h3><span class="method">{endpoint.method}</span> <code>{endpoint.path}</code>{scope}</h3>
-<p>{escape(endpoint.summary)}{needs}</p>
+<p>{escape(endpoint.summary, quote=False)}{needs}</p>
 {_parameters(endpoint)}
 </div>
 <div data-try='{_trial(endpoint)}'>
@@ -67,7 +67,7 @@ def _parameter(endpoint: Endpoint, parameter: Parameter) -> str:
     required = '<span class="required">required.</span> ' if parameter.required else ""
     return (
         f'<tr{where}><th scope="row"><code>{parameter.name}</code><span>{endpoint.kind(parameter)}</span></th>'
-        f"<td>{required}{escape(parameter.text)}</td></tr>"
+        f"<td>{required}{escape(parameter.text, quote=False)}</td></tr>"
     )
 
 
@@ -88,21 +88,21 @@ def _example_codes(endpoint: Endpoint, base_url: str) -> Iterator[str]:
         yield f"<h4>{escape(example.title)}</h4>"
         for language in LANGUAGES:
             text = escape(language.write(endpoint, example, base_url), quote=False)
-            code = f'<code class="language-{language.code}">{text}</code>'
+            code = f'<code class="{language.code}">{text}</code>'
             yield f'<div class="code {language.code}"><pre>{code}</pre></div>'
 
 
 def _answer(answer: Answer, base_url: str) -> str:
     shown = " open" if answer.status < 300 else ""
     phrase = HTTPStatus(answer.status).phrase
-    title = f"<b>{answer.status}</b> {phrase} <i>— {escape(answer.when)}</i>"
+    title = f"<b>{answer.status}</b> {phrase} <i>— {escape(answer.when, quote=False)}</i>"
     # In two parts: an address may contain the other name.
     body = base_url.join(part.replace("{health}", _HEALTH) for part in answer.body.split("{base_url}"))
     return f"<details{shown}><summary>{title}</summary>{_json(body)}</details>"
 
 
 def _json(text: str) -> str:
-    return f'<pre><code class="language-json">{escape(text, quote=False)}</code></pre>'
+    return f'<pre><code class="json">{escape(text, quote=False)}</code></pre>'
 
 
 def _trial(endpoint: Endpoint) -> str:

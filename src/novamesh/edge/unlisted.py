@@ -1,7 +1,9 @@
 """Endpoints that the status page does not list: itself, and what stands there in other words."""
 
+from typing import Any
+
 from novamesh.edge.documents import RESULT, QueryBody
-from novamesh.edge.endpoint import Endpoint, Parameter, Reply
+from novamesh.edge.endpoint import JSON, Endpoint, Parameter, Reply
 from novamesh.edge.failures import OF_BODY, OF_SQL
 from novamesh.errors import InvalidParameter, NotFound
 from novamesh.status.exposition import CONTENT_TYPE
@@ -65,5 +67,18 @@ UNLISTED: tuple[Endpoint, ...] = (
         examples=(),
         answers=(),
         replies=(Reply(200, "All figures.", {CONTENT_TYPE: None}),),
+    ),
+    Endpoint(
+        method="GET",
+        path="/openapi.json",
+        scope=None,
+        summary="All of this for programs: an OpenAPI 3.1 document, with the schemas of everything sent and answered.",
+        parameters=(),
+        examples=(),
+        answers=(),
+        replies=(
+            Reply(200, "An OpenAPI document.", {JSON: dict[str, Any]}, {"ETag": "Changes when the document does."}),
+            _UNCHANGED,
+        ),
     ),
 )
