@@ -188,7 +188,7 @@ def _endpoint(endpoint: Endpoint, data: PageData) -> str:
 <div>
 <h3 id="{endpoint.anchor}-h"><span class="method">{endpoint.method}</span> <code>{endpoint.path}</code>{scope}</h3>
 <p>{escape(endpoint.summary)}{needs}</p>
-{_parameters(endpoint)}
+{_parameters(endpoint.parameters)}
 </div>
 <div>
 {"".join(_example(endpoint, data.base_url))}
@@ -198,20 +198,20 @@ def _endpoint(endpoint: Endpoint, data: PageData) -> str:
 </article>"""
 
 
-def _parameters(endpoint: Endpoint) -> str:
-    if not endpoint.parameters:
+def _parameters(parameters: tuple[Parameter, ...]) -> str:
+    if not parameters:
         return '<p class="muted small">No parameters.</p>'
-    rows = "".join(_parameter(parameter, endpoint.kind(parameter)) for parameter in endpoint.parameters)
+    rows = "".join(map(_parameter, parameters))
     return (
         '<table><thead><tr><th scope="col">Parameter</th><th scope="col">Description</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
     )
 
 
-def _parameter(parameter: Parameter, kind: str) -> str:
+def _parameter(parameter: Parameter) -> str:
     required = '<span class="required">required.</span> ' if parameter.required else ""
     return (
-        f'<tr><th scope="row"><code>{parameter.name}</code><span>{kind}</span></th>'
+        f'<tr><th scope="row"><code>{parameter.name}</code><span>{parameter.kind}</span></th>'
         f"<td>{required}{escape(parameter.text)}</td></tr>"
     )
 
