@@ -26,6 +26,11 @@ class Parameter(msgspec.Struct, frozen=True):
     place: Place = "body"
     limits: dict[str, Any] = {}
 
+    @property
+    def kind(self) -> str:
+        """Its type in words and, unless it is a field of the body, where it goes."""
+        return self.type if self.place == "body" else f"{self.type} · {self.place}"
+
 
 class Example(msgspec.Struct, frozen=True):
     """One request to the endpoint; :mod:`novamesh.edge.examples` says it in each language.
@@ -87,11 +92,6 @@ class Endpoint(msgspec.Struct, frozen=True):
     def anchor(self) -> str:
         """The endpoint's id in the page, such as ``post-v1-ingest``."""
         return f"{self.method.lower()}{re.sub('[/{}_]+', '-', self.path).rstrip('-')}"
-
-    def kind(self, parameter: Parameter) -> str:
-        """A parameter's type in words and, unless it is where one expects it, where it goes."""
-        expected = "body" if self.method == "POST" else "query"
-        return parameter.type if parameter.place == expected else f"{parameter.type} · {parameter.place}"
 
 
 def failure(kind: type[RequestError], when: str, message: str, *details: Detail) -> Answer:
