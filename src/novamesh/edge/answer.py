@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
 
+from novamesh.edge.call import named
 from novamesh.edge.client import ask, ask_types
 from novamesh.edge.connection import Backlog, cut
 from novamesh.edge.request import ClientGone
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 3
 # Checking takes about 5 µs a character, and 100 µs where it needs much care.
 SHORT_CHARACTERS = 500
+# Of what a client wrote so much is told to the store, for its log.
+TEXT_CHARACTERS = 2000
 
 Made = TypeVar("Made")
 
@@ -144,6 +147,7 @@ class Answering:
 
     async def _pass_on(self, request: QueryRequest) -> None:
         """Pass one answer on. Leaving this early cancels the query."""
+        request = msgspec.structs.replace(request, text=self._text[:TEXT_CHARACTERS], named=named(self._protocol))
         async with ask(self._worker.socket, request) as answer:
             try:
                 await answer.message()  # the head: from here on the answer is a 200
@@ -160,6 +164,7 @@ class Answering:
                 raise ClientGone from None
             except Exception as error:
                 # Whatever it is, this answer can no longer become an error.
-                log.warning("an answer was cut off", extra={"cause": getattr(error, "code", repr(error))})
+                cause = getattr(error, "code", repr(error))
+                log.warning("an answer was cut off", extra={"cause": cause, **named(self._protocol)})
                 cut(self._scope.client)
                 raise ClientGone from None

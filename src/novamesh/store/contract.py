@@ -42,7 +42,8 @@ class QueryRequest(msgspec.Struct, frozen=True, tag="query"):
     all rows, at the speed of the reader. ``skip`` are rows at its start that the reader has already. ``relied`` are the
     types of paths that the SQL was made for (see :class:`TypesAnswer`); with others it must not run. Nor if it reads
     ``shredded_only`` and there are events that are kept as JSON. The columns at the places ``variants`` are called
-    VARIANT, whatever they are. ``key`` is the id of the key that asks: keys take turns.
+    VARIANT, whatever they are. ``key`` is the id of the key that asks: keys take turns. ``text`` is the beginning of
+    what was sent, and ``named`` what log lines say of the request.
     """
 
     space: str
@@ -57,6 +58,8 @@ class QueryRequest(msgspec.Struct, frozen=True, tag="query"):
     shredded_only: bool = False
     variants: tuple[int, ...] = ()
     key: str = ""
+    text: str = ""
+    named: dict[str, str] = {}
 
 
 class StatusRequest(msgspec.Struct, frozen=True, tag="status"):
