@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -14,7 +15,7 @@ from novamesh.edge.client import ask, ask_types
 from novamesh.edge.connection import Backlog, cut
 from novamesh.edge.request import ClientGone
 from novamesh.edge.worker import Worker
-from novamesh.errors import InvalidParameter, InvalidQuery
+from novamesh.errors import InvalidParameter, InvalidQuery, RequestError
 from novamesh.keys import Key
 from novamesh.sql.explain import explain
 from novamesh.sql.guard import Checked
@@ -109,6 +110,8 @@ class Answering:
     async def run(self, make: Callable[[Form], QueryRequest]) -> None:
         """Answer, until the client goes. Raises :class:`RequestError` and :class:`ClientGone`."""
         self._worker.busy[self._scope.client] += 1
+        started = time.perf_counter_ns()
+        outcome = "cancelled"
         gone = asyncio.ensure_future(self._protocol.client_disconnect())
         answer = asyncio.ensure_future(self._answer(make))
         try:
@@ -116,7 +119,12 @@ class Answering:
             if not answer.done():
                 raise ClientGone
             answer.result()
+            outcome = "answered"
+        except RequestError as error:
+            outcome = "failed" if error.status >= 500 else "refused"
+            raise
         finally:
+            self._worker.metrics.count_query(outcome, time.perf_counter_ns() - started)
             gone.cancel()
             answer.cancel()
             await asyncio.wait((answer,))  # until the store knows

@@ -88,6 +88,7 @@ class Application:
 
     def _answer(self, call: Call, scope: Scope, error: RequestError) -> None:
         self._worker.metrics.count(error.status)
+        self._worker.metrics.count_error(error.code)
         if error.status >= 500:
             self._failures.note(call, scope, error)
         headers = [("content-type", "application/json"), *error.headers]

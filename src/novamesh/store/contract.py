@@ -383,7 +383,7 @@ class StoreStatus(msgspec.Struct, frozen=True):
     """How the store is. ``backlog_bytes`` wait in the spool; ``lag_s`` is the oldest's age.
 
     ``damaged`` counts the segments in quarantine. Totals are events since the data directory
-    was made; ``spaces`` has them apart, and ``gaps`` what the last recount did not find.
+    was made; ``spaces`` has them apart, and ``gaps`` what the last recount did not find. ``pid`` is the process's own.
     """
 
     backlog_bytes: int
@@ -395,6 +395,7 @@ class StoreStatus(msgspec.Struct, frozen=True):
     loader_error: str | None = None
     spaces: dict[str, Counters] = {}
     gaps: dict[str, Gaps] = {}
+    pid: int = 0
 
 
 class StoreError(msgspec.Struct, frozen=True):

@@ -108,6 +108,7 @@ class StoreProcess:
             loader_error=self._loader.error,
             spaces=self._database.counters,
             gaps=self._auditor.gaps,
+            pid=os.getpid(),
         )
 
 
