@@ -95,6 +95,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tail_key_concurrent: Annotated[Natural, _help("Live tails of one key that are open, in each edge process.")] = 8
     tail_rate: Annotated[Positive, _help("Events a second a live tail shows; more are left out, and counted.")] = 1000
 
+    slow_query_ms: Annotated[Natural, _help("A query that takes longer is logged, without its literals; 0: none.")] = (
+        1000
+    )
+    access_log: Annotated[str, Meta(pattern="^(on|off)$"), _help("on: a log line for every request; off.")] = "off"
+
     tls_cert: Annotated[str, _help("File with the TLS certificate and its chain (PEM): HTTPS, with HTTP/2.")] = ""
     tls_key: Annotated[str, _help("File with the certificate's private key (PEM).")] = ""
 

@@ -3,6 +3,7 @@
 import logging
 import logging.config
 import traceback
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,8 @@ import msgspec
 from novamesh.redact import redact
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+# What lines of this thread say besides, such as the request that it serves.
+CONTEXT: ContextVar[dict[str, str] | None] = ContextVar("log context", default=None)
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
 
@@ -24,6 +27,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        line |= CONTEXT.get() or {}
         line |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
         if record.exc_info:
             line["traceback"] = "".join(traceback.format_exception(*record.exc_info))
@@ -39,7 +43,11 @@ def dict_config(level: str) -> dict[str, Any]:
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}},
         "root": {"level": level.upper(), "handlers": ["stderr"]},
         # The server's own start and stop messages say nothing an operator needs twice.
-        "loggers": {"_granian": {"level": "WARNING"}, "granian.access": {"level": "WARNING"}},
+        "loggers": {
+            "_granian": {"level": "WARNING"},
+            "granian.access": {"level": "WARNING"},
+            "novamesh.access": {"level": "INFO"},
+        },
     }
 
 

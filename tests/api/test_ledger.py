@@ -110,7 +110,7 @@ def test_metrics_are_named_by_the_conventions(node: RunningNode) -> None:
     for name, kind in kinds.items():
         assert name.startswith("novamesh_")
         assert name.endswith("_total") == (kind == "counter"), name
-    documented = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    documented = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
     assert set(kinds) == set(re.findall(r"^\| `(novamesh_\w+)`", documented, re.MULTILINE))
 
 

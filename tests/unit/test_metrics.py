@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from novamesh.status import metrics
-from novamesh.status.metrics import BUCKETS, LIVE_S, Snapshot, WorkerMetrics, read, reset
+from novamesh.status.metrics import BUCKETS, HOUR_S, LIVE_S, Snapshot, WorkerMetrics, read, read_totals, reset
 
 T0 = 1_750_000_020.0
 MS = 1_000_000
@@ -86,7 +86,7 @@ def test_a_file_is_complete_from_the_first_moment(tmp_path: Path) -> None:
     worker = WorkerMetrics(tmp_path, 1)
     path = tmp_path / "edge-1.metrics"
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
-    assert path.stat().st_size == metrics.FILE_SIZE == 64 + 60 * 1760
+    assert path.stat().st_size == metrics.FILE_SIZE == 64 + 60 * 1760 + 8 * (16 + 2 * 432 + 64)
     assert path.read_bytes()[:8] == b"nmstats2"
     assert path.stat().st_blocks * 512 >= metrics.FILE_SIZE  # no hole
     worker.close()
@@ -170,3 +170,37 @@ def test_a_clock_that_steps_back_counts_into_the_minute_it_names(tmp_path: Path)
     assert round(read(tmp_path, T0 + 60).p50_ms or 0) == 1
     assert round(read(tmp_path, T0 + 60, 60).p50_ms or 0) in range(59, 64)
     worker.close()
+
+
+def test_totals_of_several_workers_dead_ones_too(tmp_path: Path) -> None:
+    dead, live = WorkerMetrics(tmp_path, 11), WorkerMetrics(tmp_path, 12)
+    for worker in (dead, live):
+        worker.add("accepted_bytes", 10)
+        worker.add("tails_open", 2)
+        worker.count_error("rate_limited")
+        worker.count_query("refused", 3 * MS)
+        worker.observe(5 * MS, T0)
+        worker.observe(5 * MS, T0 + 3 * HOUR_S)  # in a slot that is emptied, but not in the totals
+    live.heartbeat(T0, True)
+    dead.close()
+    totals = read_totals(tmp_path, T0)
+    assert (totals.counts["accepted_bytes"], totals.counts["queries_refused"], totals.counts["queries_failed"]) == (
+        20,
+        2,
+        0,
+    )
+    assert (totals.counts["tails_open"], totals.pids) == (2, [12])
+    assert totals.errors["rate_limited"] == sum(totals.errors.values()) == 2
+    assert (totals.latencies[metrics.bucket(5 * MS)], sum(totals.latencies)) == (4, 4)
+    assert (totals.durations[metrics.bucket(3 * MS)], sum(totals.durations)) == (2, 2)
+    again = WorkerMetrics(tmp_path, 11)
+    again.heartbeat(T0, True)
+    totals = read_totals(tmp_path, T0)
+    assert (totals.counts["accepted_bytes"], totals.counts["tails_open"]) == (20, 2), "tails of the dead one are gone"
+    again.close()
+    live.close()
+
+
+def test_there_is_room_for_all_that_is_counted() -> None:
+    assert len(metrics.COUNTS) <= 16
+    assert len(metrics.CODES) <= 64

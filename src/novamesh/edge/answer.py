@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -9,11 +10,12 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
 
+from novamesh.edge.call import named
 from novamesh.edge.client import ask, ask_types
 from novamesh.edge.connection import Backlog, cut
 from novamesh.edge.request import ClientGone
 from novamesh.edge.worker import Worker
-from novamesh.errors import InvalidParameter, InvalidQuery
+from novamesh.errors import InvalidParameter, InvalidQuery, RequestError
 from novamesh.keys import Key
 from novamesh.sql.explain import explain
 from novamesh.sql.guard import Checked
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 3
 # Checking takes about 5 µs a character, and 100 µs where it needs much care.
 SHORT_CHARACTERS = 500
+# Of what a client wrote so much is told to the store, for its log.
+TEXT_CHARACTERS = 2000
 
 Made = TypeVar("Made")
 
@@ -106,6 +110,8 @@ class Answering:
     async def run(self, make: Callable[[Form], QueryRequest]) -> None:
         """Answer, until the client goes. Raises :class:`RequestError` and :class:`ClientGone`."""
         self._worker.busy[self._scope.client] += 1
+        started = time.perf_counter_ns()
+        outcome = "cancelled"
         gone = asyncio.ensure_future(self._protocol.client_disconnect())
         answer = asyncio.ensure_future(self._answer(make))
         try:
@@ -113,7 +119,12 @@ class Answering:
             if not answer.done():
                 raise ClientGone
             answer.result()
+            outcome = "answered"
+        except RequestError as error:
+            outcome = "failed" if error.status >= 500 else "refused"
+            raise
         finally:
+            self._worker.metrics.count_query(outcome, time.perf_counter_ns() - started)
             gone.cancel()
             answer.cancel()
             await asyncio.wait((answer,))  # until the store knows
@@ -144,6 +155,7 @@ class Answering:
 
     async def _pass_on(self, request: QueryRequest) -> None:
         """Pass one answer on. Leaving this early cancels the query."""
+        request = msgspec.structs.replace(request, text=self._text[:TEXT_CHARACTERS], named=named(self._protocol))
         async with ask(self._worker.socket, request) as answer:
             try:
                 await answer.message()  # the head: from here on the answer is a 200
@@ -160,6 +172,7 @@ class Answering:
                 raise ClientGone from None
             except Exception as error:
                 # Whatever it is, this answer can no longer become an error.
-                log.warning("an answer was cut off", extra={"cause": getattr(error, "code", repr(error))})
+                cause = getattr(error, "code", repr(error))
+                log.warning("an answer was cut off", extra={"cause": cause, **named(self._protocol)})
                 cut(self._scope.client)
                 raise ClientGone from None

@@ -5,14 +5,15 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import cast
+from typing import Any
 
 from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
 
 from novamesh.config import Config
 from novamesh.edge import cors, export, health, ingest, metrics, openapi, query, receipts, schema, tail, users
+from novamesh.edge.accesslog import FailureLog, note_access
+from novamesh.edge.call import Call, HeadCall
 from novamesh.edge.console import serving as console
-from novamesh.edge.head import HeadProtocol
 from novamesh.edge.request import ClientGone
 from novamesh.edge.worker import Worker
 from novamesh.errors import InternalError, MethodNotAllowed, NotFound, RequestError
@@ -52,6 +53,8 @@ class Application:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._failures = FailureLog()
+        self._logs_access = config.access_log == "on"
         self._worker: Worker
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -66,13 +69,12 @@ class Application:
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._worker.close()
 
-    async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
+    async def __rsgi__(self, scope: Scope, server: HTTPProtocol) -> None:
         started = time.perf_counter_ns()
+        call: Any = HeadCall(scope, server) if scope.method == "HEAD" else Call(scope, server)
         worker = self._worker
-        if scope.method == "HEAD":
-            protocol = cast(HTTPProtocol, HeadProtocol(protocol))
         try:
-            events = await _handler(scope)(worker, scope, protocol)
+            events = await _handler(scope)(worker, scope, call)
             if events:
                 waited = events.ns if isinstance(events, ingest.Waited) else 0
                 worker.metrics.observe(time.perf_counter_ns() - started - waited, time.time(), events)
@@ -80,12 +82,25 @@ class Application:
             else:
                 worker.metrics.count(200)
         except (ClientGone, ProtocolClosed):
-            return  # there is nobody to answer
+            pass  # there is nobody to answer
         except RequestError as error:
-            _answer(worker, protocol, error)
+            self._answer(call, scope, error)
         except Exception:
-            log.exception("a request failed", extra={"path": scope.path, "method": scope.method})
-            _answer(worker, protocol, InternalError("The node failed to answer this request; its log says why."))
+            log.exception("a request failed", extra={"path": scope.path, "method": scope.method, **call.named()})
+            self._answer(call, scope, InternalError("The node failed to answer this request; its log says why."))
+        if self._logs_access:
+            note_access(call, scope, _route(scope.path), time.perf_counter_ns() - started)
+
+    def _answer(self, call: Call, scope: Scope, error: RequestError) -> None:
+        self._worker.metrics.count(error.status)
+        self._worker.metrics.count_error(error.code)
+        if error.status >= 500:
+            self._failures.note(call, scope, error)
+        headers = [("content-type", "application/json"), *error.headers]
+        if error.retry_after is not None:
+            headers.append(("retry-after", str(error.retry_after)))
+        with suppress(ProtocolClosed):
+            call.response_bytes(error.status, headers, error.body())
 
 
 def _methods(path: str) -> dict[str, Handler] | None:
@@ -108,10 +123,8 @@ def _handler(scope: Scope) -> Handler:
     return handler
 
 
-def _answer(worker: Worker, protocol: HTTPProtocol, error: RequestError) -> None:
-    worker.metrics.count(error.status)
-    headers = [("content-type", "application/json"), *error.headers]
-    if error.retry_after is not None:
-        headers.append(("retry-after", str(error.retry_after)))
-    with suppress(ProtocolClosed):
-        protocol.response_bytes(error.status, headers, error.body())
+def _route(path: str) -> str:
+    """The path with the names of its parameters in their place; empty if there is nothing at it."""
+    if path in ROUTES:
+        return path
+    return next((route for route in ROUTES if route.endswith("}") and path.startswith(route.partition("{")[0])), "")

@@ -95,12 +95,12 @@ async def ask_types(path: Path, space: str) -> TypesAnswer:
     return await _told(path, TypesRequest(space), TypesAnswer)
 
 
-async def ask_schema(path: Path, space: str, key: str) -> SchemaAnswer:
+async def ask_schema(path: Path, request: SchemaRequest) -> SchemaAnswer:
     """What the events of a space hold. Takes its turn among the key's queries.
 
     Raises :class:`StoreUnavailable`, :class:`TooManyQueries`, :class:`QueryTimeout` and :class:`QueryTooLarge`.
     """
-    return await _told(path, SchemaRequest(space, key), SchemaAnswer)
+    return await _told(path, request, SchemaAnswer)
 
 
 async def erase(path: Path, space: str, user_id: str) -> EraseAnswer:

@@ -196,6 +196,6 @@ def cors_headers(key: Key, scope: Scope) -> Headers:
         )
     return [
         ("access-control-allow-origin", origin),
-        ("access-control-expose-headers", "retry-after, ratelimit, ratelimit-policy"),
+        ("access-control-expose-headers", "retry-after, ratelimit, ratelimit-policy, x-request-id"),
         ("vary", "origin"),
     ]

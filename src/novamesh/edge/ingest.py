@@ -141,6 +141,7 @@ async def _spool(
     except RequestError:
         entry.give_back(accepted.count)
         raise
+    worker.metrics.add("accepted_bytes", len(accepted.events))
     return record, place
 
 

@@ -1,5 +1,6 @@
 """``GET /metrics``: what this node knows of itself, for Prometheus. Every edge worker gives the same figures."""
 
+import multiprocessing
 import time
 from collections.abc import Iterator
 
@@ -8,11 +9,13 @@ from granian.rsgi import HTTPProtocol, Scope
 from novamesh import __version__
 from novamesh.edge.worker import Worker
 from novamesh.spool.writer import spool_size
-from novamesh.status import metrics
-from novamesh.status.exposition import CONTENT_TYPE, Family, Sample, expose
+from novamesh.status import metrics, processes
+from novamesh.status.exposition import CONTENT_TYPE, Family, Sample, expose, histogram
 from novamesh.status.ledger import Ledger
-from novamesh.status.metrics import Snapshot
+from novamesh.status.metrics import Snapshot, Totals
 from novamesh.store.contract import StoreStatus
+
+BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 # Of each: the name, the kind, the field of a ledger's entry, and what it counts.
 _LEDGER = (
@@ -39,9 +42,13 @@ _LEDGER = (
 async def exposition(worker: Worker, _scope: Scope, protocol: HTTPProtocol) -> int:
     """All figures. Those of a store that does not answer are left out."""
     now = time.time()
+    totals = metrics.read_totals(worker.run_directory, now)
     families = [
         *_node(worker, now),
         *_requests(metrics.read(worker.run_directory, now)),
+        *_totals(totals),
+        *_processes(worker, totals.pids),
+        _one("store_bytes", "Size of the database's files.", processes.size(worker.store_directory)),
         *_store(worker.store if worker.store_problem is None else None),
         *_events(worker.ledger()),
     ]
@@ -77,9 +84,62 @@ def _requests(snapshot: Snapshot) -> Iterator[Family]:
     )
     yield _one("edge_workers", "Edge workers that are alive.", snapshot.workers)
     yield _one("accepting", "Whether an edge worker can accept events.", int(snapshot.accepting))
-    for name, value in (("p50", snapshot.p50_ms), ("p99", snapshot.p99_ms)):
-        seconds = None if value is None else value / 1000
-        yield _one(f"accept_latency_{name}_seconds", "Latency of accepted requests in the last hour.", seconds)
+
+
+def _totals(totals: Totals) -> Iterator[Family]:
+    errors = [Sample(count, {"code": code}) for code, count in totals.errors.items()]
+    yield Family("novamesh_http_errors_total", "counter", "Errors answered since the node's start, by code.", errors)
+    yield _one(
+        "accepted_bytes_total",
+        "Bytes of accepted events since the node's start, as they are kept in the spool.",
+        totals.counts["accepted_bytes"],
+        "counter",
+    )
+    yield _histogram("accept_duration_seconds", "Time from a request's headers to its 202.", totals.latencies)
+    outcomes = [
+        Sample(totals.counts[f"queries_{outcome}"], {"outcome": outcome})
+        for outcome in ("answered", "refused", "failed", "cancelled")
+    ]
+    yield Family(
+        "novamesh_queries_total", "counter", "Queries and exports that are over, since the node's start.", outcomes
+    )
+    yield _histogram("query_duration_seconds", "Time from a query's check to its end.", totals.durations)
+    yield _one("tails_open", "Live tails that are open.", totals.counts["tails_open"])
+    yield _one("tail_events_total", "Events given to live tails.", totals.counts["tail_events"], "counter")
+    yield _one(
+        "tail_dropped_events_total", "Events that live tails left out.", totals.counts["tail_dropped"], "counter"
+    )
+
+
+def _histogram(name: str, help: str, counts: list[int]) -> Family:
+    """Each value counts as the middle of its bucket, at most 1/32 off."""
+    values = ((metrics.bucket_middle_ns(index) / 1e9, count) for index, count in enumerate(counts) if count)
+    return histogram(f"novamesh_{name}", help, BOUNDS_S, values)
+
+
+def _processes(worker: Worker, workers: list[int]) -> Iterator[Family]:
+    """Of each process by its own number: a sum would go back when one of them dies."""
+    pids = [("edge", pid) for pid in workers]
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        pids.append(("supervisor", parent.pid))
+    if worker.store is not None and worker.store_problem is None and worker.store.pid:
+        pids.append(("store", worker.store.pid))
+    found = [
+        ({"role": role, "pid": str(pid)}, usage) for role, pid in pids if (usage := processes.usage(pid)) is not None
+    ]
+    yield Family(
+        "novamesh_process_resident_memory_bytes",
+        "gauge",
+        "Resident memory of each process.",
+        [Sample(usage.resident_bytes, labels) for labels, usage in found],
+    )
+    yield Family(
+        "novamesh_process_cpu_seconds_total",
+        "counter",
+        "Processor time of each process.",
+        [Sample(usage.cpu_s, labels) for labels, usage in found],
+    )
 
 
 def _store(store: StoreStatus | None) -> Iterator[Family]:

@@ -55,18 +55,18 @@ def _endpoint(endpoint: Endpoint, base_url: str) -> str:
 def _parameters(endpoint: Endpoint) -> str:
     if not endpoint.parameters:
         return '<p class="muted small">No parameters.</p>'
-    rows = "".join(_parameter(endpoint, parameter) for parameter in endpoint.parameters)
+    rows = "".join(_parameter(parameter) for parameter in endpoint.parameters)
     return (
         '<table><thead><tr><th scope="col">Parameter</th><th scope="col">Description</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
     )
 
 
-def _parameter(endpoint: Endpoint, parameter: Parameter) -> str:
+def _parameter(parameter: Parameter) -> str:
     where = "" if parameter.place == "body" else f' data-in="{parameter.place}"'
     required = '<span class="required">required.</span> ' if parameter.required else ""
     return (
-        f'<tr{where}><th scope="row"><code>{parameter.name}</code><span>{endpoint.kind(parameter)}</span></th>'
+        f'<tr{where}><th scope="row"><code>{parameter.name}</code><span>{parameter.kind}</span></th>'
         f"<td>{required}{escape(parameter.text, quote=False)}</td></tr>"
     )
 

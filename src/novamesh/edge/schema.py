@@ -3,6 +3,7 @@
 import msgspec
 from granian.rsgi import HTTPProtocol, Scope
 
+from novamesh.edge.call import named
 from novamesh.edge.client import ask_schema
 from novamesh.edge.ingest import JSON_HEADERS
 from novamesh.edge.request import read_parameters
@@ -10,7 +11,7 @@ from novamesh.edge.worker import Worker
 from novamesh.sql.functions import ALLOWED, TABLE_FUNCTIONS
 from novamesh.sql.names import TYPES
 from novamesh.sql.written import written
-from novamesh.store.contract import EventCount, JsonType, SampledPath, SchemaAnswer
+from novamesh.store.contract import EventCount, JsonType, SampledPath, SchemaAnswer, SchemaRequest
 
 # The path as a whole: one that is longer is no help.
 PATH_CHARACTERS = 500
@@ -55,7 +56,7 @@ async def schema(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
     read_parameters(scope.query_string, ())
     worker.busy[scope.client] += 1
     try:
-        answer = await ask_schema(worker.socket, key.space, key.id)
+        answer = await ask_schema(worker.socket, SchemaRequest(key.space, key.id, named(protocol)))
     finally:
         worker.leave(scope.client)
     protocol.response_bytes(200, [*JSON_HEADERS, ("cache-control", "no-store")], msgspec.json.encode(_shown(answer)))

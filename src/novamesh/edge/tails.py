@@ -15,6 +15,7 @@ from novamesh.event.live import LiveEvent, UnreadableEvents, encode_row, read_ev
 from novamesh.event.record import Record, decode
 from novamesh.keys import Key
 from novamesh.spool.follow import Followed, Follower
+from novamesh.status.metrics import WorkerMetrics
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,15 @@ class Filter(NamedTuple):
         return (not self.names or event.event in self.names) and (self.user_id is None or event.user_id == self.user_id)
 
 
+class Counted:
+    """Events of a tail that nobody has counted yet: those that were taken, and those that were left out."""
+
+    __slots__ = ("dropped", "shown")
+
+    def __init__(self) -> None:
+        self.shown = self.dropped = 0
+
+
 class Tail:
     """What is to be sent to one reader. ``rate`` is in events a second. ``check`` says why the reader may have no more,
     or None."""
@@ -59,6 +69,7 @@ class Tail:
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
         self._dropped = 0
+        self.counted = Counted()
 
     def has_room(self) -> bool:
         """Whether an event would be taken now."""
@@ -67,8 +78,9 @@ class Tail:
     def offer(self, row: bytes) -> bool:
         """One event that is wanted. Returns whether it is taken; if not, it is counted."""
         if not self.has_room():
-            self._dropped += 1
+            self.drop(1)
             return False
+        self.counted.shown += 1
         self._credit -= 1
         self._waiting.append(row)
         self._bytes += len(row)
@@ -77,6 +89,7 @@ class Tail:
     def drop(self, events: int) -> None:
         """Events that were not looked at."""
         self._dropped += events
+        self.counted.dropped += events
 
     def take(self) -> list[bytes]:
         """All that waits."""
@@ -106,8 +119,9 @@ class Tail:
 class Tails:
     """All tails of a worker. For the event loop's thread. ``stopping`` is a file that is there when the node stops."""
 
-    def __init__(self, config: Config, spool: Path, ledger: Path, stopping: Path) -> None:
+    def __init__(self, config: Config, spool: Path, ledger: Path, stopping: Path, metrics: WorkerMetrics) -> None:
         self._config = config
+        self._metrics = metrics
         self._spool = spool
         self._ledger = ledger
         self._stopping = stopping
@@ -134,9 +148,11 @@ class Tails:
                 retry_after=RETRY_AFTER_S,
             )
         self._keys[key.id] += 1
+        self._metrics.add("tails_open", 1)
 
     def leave(self, key: Key) -> None:
         """One tail of a key less."""
+        self._metrics.add("tails_open", -1)
         self._keys[key.id] -= 1
         if not self._keys[key.id]:
             del self._keys[key.id]
@@ -215,6 +231,9 @@ class Tails:
     def _wake(self) -> None:
         for tail in self._tails:
             tail.ready.set()
+            counted, tail.counted = tail.counted, Counted()
+            self._metrics.add("tail_events", counted.shown)
+            self._metrics.add("tail_dropped", counted.dropped)
 
     def _give_record(self, record: Record, payload: bytes) -> None:
         tails = [tail for tail in self._tails if tail.space == record.space]

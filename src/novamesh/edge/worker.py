@@ -44,6 +44,7 @@ class Worker:
         self.run_directory = directory.run
         self.spool_directory = directory.spool
         self.ledger_directory = directory.ledger
+        self.store_directory = directory.store
         self.socket = directory.run / SOCKET_NAME
         self.keyring = Keyring(directory.keys, config.base_url)
         self.uptime = Reader(directory.status)
@@ -62,7 +63,7 @@ class Worker:
             directory.spool, directory.node_id(), config.spool_segment_bytes, limits, loop, self._tally
         )
         self.waiting = Waiting(self.socket)
-        self.tails = Tails(config, directory.spool, directory.ledger, directory.stopping)
+        self.tails = Tails(config, directory.spool, directory.ledger, directory.stopping, self.metrics)
         self.since = Since()
         self._tasks = [loop.create_task(self._tend()), loop.create_task(self._ask_store())]
         self.idle.start()

@@ -18,6 +18,10 @@ File ``edge-<pid>.metrics``, native byte order, :data:`FILE_SIZE` bytes::
              f64        time at which it was last seen: of its last heartbeat
              u64        events accepted
              432 x u32  latencies counted per bucket
+    105,664   16 x u64   the counts of :data:`COUNTS`, in their order
+             432 x u64  latencies of accepted requests counted per bucket, since the node's start
+             432 x u64  durations of queries counted per bucket, since the node's start
+              64 x u64  errors answered, by the place of their code among all codes in order
 
 A heartbeat claims the slot of its minute, so a minute in which nothing was accepted is told from one in which there was
 no worker. What the status page draws is made of the slots by
@@ -49,6 +53,8 @@ from pathlib import Path
 
 import msgspec
 
+from novamesh.errors import by_code
+
 MAGIC = int.from_bytes(b"nmstats2", "little")
 SLOTS = 60
 SLOT_S = 60
@@ -59,9 +65,29 @@ HOUR_S = SLOTS * SLOT_S
 _HEADER_SIZE = 64
 _SLOT_HEAD = 32
 _SLOT_SIZE = _SLOT_HEAD + 4 * BUCKETS
-FILE_SIZE = _HEADER_SIZE + SLOTS * _SLOT_SIZE
+_TOTALS = _HEADER_SIZE + SLOTS * _SLOT_SIZE
+_MOST_COUNTS, _MOST_CODES = 16, 64
+FILE_SIZE = _TOTALS + 8 * (_MOST_COUNTS + 2 * BUCKETS + _MOST_CODES)
 
-# Places in the header, counted in 8-byte words.
+COUNTS = (
+    "accepted_bytes",
+    "queries_answered",
+    "queries_refused",
+    "queries_failed",
+    "queries_cancelled",
+    "tails_open",  # now, not in all
+    "tail_events",
+    "tail_dropped",
+)
+CODES = tuple(sorted(by_code()))
+
+# Places in the file, counted in 8-byte words.
+_COUNTS = _TOTALS // 8
+_LATENCIES = _COUNTS + _MOST_COUNTS
+_DURATIONS = _LATENCIES + BUCKETS
+_ERRORS = _DURATIONS + BUCKETS
+_COUNT_PLACES = {name: _COUNTS + place for place, name in enumerate(COUNTS)}
+_ERROR_PLACES = {code: _ERRORS + place for place, code in enumerate(CODES)}
 _BEAT, _ACCEPTING, _ACCEPTED, _REFUSED, _FAILED, _EVENTS = range(1, 7)
 
 _UNIT_BITS = 6
@@ -113,6 +139,7 @@ class WorkerMetrics:
         self._words = self._bytes.cast("Q")
         self._floats = self._bytes.cast("d")
         self._counts = self._bytes.cast("I")
+        self._words[_COUNT_PLACES["tails_open"]] = 0  # those of the dead worker are not
         self._minute = -1
         self._base = 0  # of the current slot's buckets, in 4-byte words
         self._slot = 0  # the current slot, in 8-byte words
@@ -122,7 +149,9 @@ class WorkerMetrics:
         minute = int(now_s) // SLOT_S
         if minute != self._minute:
             self._turn(minute, now_s)
-        self._counts[self._base + bucket(latency_ns)] += 1
+        place = bucket(latency_ns)
+        self._counts[self._base + place] += 1
+        self._words[_LATENCIES + place] += 1
         self._words[self._slot + 3] += events
 
     def count(self, status: int, events: int = 0) -> None:
@@ -131,6 +160,19 @@ class WorkerMetrics:
         words[_FAILED if status >= 500 else _REFUSED if status >= 400 else _ACCEPTED] += 1
         if events:
             words[_EVENTS] += events
+
+    def add(self, name: str, count: int) -> None:
+        """Count so many more of one of :data:`COUNTS`."""
+        self._words[_COUNT_PLACES[name]] += count
+
+    def count_error(self, code: str) -> None:
+        """Count one error that is answered."""
+        self._words[_ERROR_PLACES[code]] += 1
+
+    def count_query(self, outcome: str, duration_ns: int) -> None:
+        """Count one query that is over: ``answered``, ``refused``, ``failed`` or ``cancelled``."""
+        self.add(f"queries_{outcome}", 1)
+        self._words[_DURATIONS + bucket(duration_ns)] += 1
 
     def heartbeat(self, now_s: float, accepting: bool) -> None:
         """Say that this worker is alive and whether it can accept events. More often than every :data:`LIVE_S`."""
@@ -230,6 +272,40 @@ def merged(slots: Iterable[Slot]) -> list[int]:
     return array("I", total.to_bytes(4 * BUCKETS, sys.byteorder)).tolist()
 
 
+class Totals(msgspec.Struct, frozen=True):
+    """All workers of this run together, those that died too. ``counts`` are by the names of :data:`COUNTS`, open tails
+    those of live workers; ``latencies`` and ``durations`` are by bucket; ``pids`` those of live workers."""
+
+    counts: dict[str, int]
+    errors: dict[str, int]
+    latencies: list[int]
+    durations: list[int]
+    pids: list[int]
+
+
+def read_totals(directory: Path, now_s: float) -> Totals:
+    """What was counted since the node's start, as of ``now_s`` (unix seconds)."""
+    words = [0] * ((FILE_SIZE - _TOTALS) // 8)
+    tails, pids = 0, []
+    for path in sorted(directory.glob("edge-*.metrics")):
+        content = _loaded(path)
+        if content is None:
+            continue
+        mine = array("Q", content[_TOTALS:])
+        words = list(map(add, words, mine))
+        beat = array("d", content[8 * _BEAT : 8 * _BEAT + 8])[0]
+        if abs(now_s - beat) <= LIVE_S:
+            tails += mine[_COUNT_PLACES["tails_open"] - _COUNTS]
+            pids.append(int(path.stem.removeprefix("edge-")))
+    return Totals(
+        counts={name: words[place - _COUNTS] for name, place in _COUNT_PLACES.items()} | {"tails_open": tails},
+        errors={code: words[place - _COUNTS] for code, place in _ERROR_PLACES.items()},
+        latencies=words[_LATENCIES - _COUNTS : _DURATIONS - _COUNTS],
+        durations=words[_DURATIONS - _COUNTS : _ERRORS - _COUNTS],
+        pids=pids,
+    )
+
+
 def reset(directory: Path) -> None:
     """Begin a new run of the node: make ``directory`` and remove the files of the last run."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -267,7 +343,7 @@ def _contents(directory: Path) -> Iterator[bytes]:
 
 def _recent(content: bytes, minute: int, minutes: int) -> Iterator[Slot]:
     """Those slots that hold one of the last ``minutes`` up to ``minute``."""
-    for start in range(_HEADER_SIZE, FILE_SIZE, _SLOT_SIZE):
+    for start in range(_HEADER_SIZE, _TOTALS, _SLOT_SIZE):
         words = array("Q", content[start : start + _SLOT_HEAD])
         if minute - minutes < words[0] <= minute:
             first_s, last_s = array("d", content[start + 8 : start + 24])

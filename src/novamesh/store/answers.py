@@ -61,6 +61,12 @@ class Answer:
         self._started = time.perf_counter()
         self._encoder: ResultEncoder | None = None
         self._rows = self._bytes = 0
+        self.failure = ""  # the code of what was told at the end of a stream
+
+    @property
+    def rows(self) -> int:
+        """How many were sent."""
+        return self._rows
 
     def fail(self, error: Exception) -> None:
         """Tell the failure: as an error, or at the end of a stream that has begun."""
@@ -69,6 +75,7 @@ class Answer:
         trailer = self._encoder.error(error.code, error.message)
         if trailer is None:
             raise error
+        self.failure = error.code
         self._reader.tell(message(DATA, trailer) + message(END))
 
     def send(self) -> None:

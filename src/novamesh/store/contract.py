@@ -42,7 +42,8 @@ class QueryRequest(msgspec.Struct, frozen=True, tag="query"):
     all rows, at the speed of the reader. ``skip`` are rows at its start that the reader has already. ``relied`` are the
     types of paths that the SQL was made for (see :class:`TypesAnswer`); with others it must not run. Nor if it reads
     ``shredded_only`` and there are events that are kept as JSON. The columns at the places ``variants`` are called
-    VARIANT, whatever they are. ``key`` is the id of the key that asks: keys take turns.
+    VARIANT, whatever they are. ``key`` is the id of the key that asks: keys take turns. ``text`` is the beginning of
+    what was sent, and ``named`` what log lines say of the request.
     """
 
     space: str
@@ -57,6 +58,8 @@ class QueryRequest(msgspec.Struct, frozen=True, tag="query"):
     shredded_only: bool = False
     variants: tuple[int, ...] = ()
     key: str = ""
+    text: str = ""
+    named: dict[str, str] = {}
 
 
 class StatusRequest(msgspec.Struct, frozen=True, tag="status"):
@@ -94,10 +97,11 @@ class TypesAnswer(msgspec.Struct, frozen=True):
 
 
 class SchemaRequest(msgspec.Struct, frozen=True, tag="schema"):
-    """What do the events of a space hold? Takes its turn as the queries of ``key`` do."""
+    """What do the events of a space hold? Takes its turn as the queries of ``key`` do. ``named`` as in a query."""
 
     space: str
     key: str = ""
+    named: dict[str, str] = {}
 
 
 class EventCount(msgspec.Struct, frozen=True):
@@ -419,7 +423,7 @@ class StoreStatus(msgspec.Struct, frozen=True):
     """How the store is. ``backlog_bytes`` wait in the spool; ``lag_s`` is the oldest's age.
 
     ``damaged`` counts the segments in quarantine. Totals are events since the data directory
-    was made; ``spaces`` has them apart, and ``gaps`` what the last recount did not find.
+    was made; ``spaces`` has them apart, and ``gaps`` what the last recount did not find. ``pid`` is the process's own.
     """
 
     backlog_bytes: int
@@ -431,6 +435,7 @@ class StoreStatus(msgspec.Struct, frozen=True):
     loader_error: str | None = None
     spaces: dict[str, Counters] = {}
     gaps: dict[str, Gaps] = {}
+    pid: int = 0
 
 
 class StoreError(msgspec.Struct, frozen=True):

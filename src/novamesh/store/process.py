@@ -77,6 +77,7 @@ class StoreProcess:
                 key_concurrent=config.query_key_concurrent,
                 key_waiting=config.query_key_waiting,
                 key_exports=config.export_key_concurrent,
+                slow_s=config.slow_query_ms / 1000,
             ),
             admin.hold,
         )
@@ -107,6 +108,7 @@ class StoreProcess:
             loader_error=self._loader.error,
             spaces=self._database.counters,
             gaps=self._auditor.gaps,
+            pid=os.getpid(),
         )
 
 

@@ -15,6 +15,8 @@ import duckdb
 import msgspec
 
 from novamesh.errors import InternalError, QueryTimeout, QueryTooLarge, RequestError, StoreUnavailable
+from novamesh.logs import CONTEXT
+from novamesh.store import slow
 from novamesh.store.answers import Answer, ClientGone, Description, out_of_memory, reported
 from novamesh.store.contract import (
     DATA,
@@ -66,7 +68,8 @@ Hold = Callable[[socket.socket, Callable[[HoldAnswer], None]], None]
 
 
 class Limits(NamedTuple):
-    """What queries may take, and exports, which go at the speed of their reader."""
+    """What queries may take, and exports, which go at the speed of their reader. What takes ``slow_s`` is logged; 0:
+    nothing is."""
 
     time_s: float
     concurrent: int
@@ -76,6 +79,7 @@ class Limits(NamedTuple):
     key_concurrent: int = 4
     key_waiting: int = 32
     key_exports: int = 1
+    slow_s: float = 0
 
 
 class Running:
@@ -228,6 +232,7 @@ class QueryServer:
 
     def _run(self, ticket: Ticket) -> Ticket | None:
         """Run one query to its end. Returns the one whose turn it is then."""
+        CONTEXT.set(ticket.request.named)
         try:
             with ticket.client, self._reporting(ticket.client):
                 self._answer(ticket.client, ticket.request)
@@ -294,10 +299,9 @@ class QueryServer:
         time_limit_s = limits.export_time_s if export else limits.time_s
         with self._database.cursor() as cursor:
             running = Running(cursor, client, time.monotonic() + time_limit_s)
-            answer = Answer(
-                cursor, _Reader(running, export), request, limits.result_bytes, self._verify, self._descriptions
-            )
-            with self._watchdog.watch(running):
+            reader = _Reader(running, export)
+            answer = Answer(cursor, reader, request, limits.result_bytes, self._verify, self._descriptions)
+            with self._watchdog.watch(running), self._noting(request, answer, reader):
                 try:
                     self._database.ensure_space(request.space)
                     answer.send()
@@ -322,6 +326,21 @@ class QueryServer:
                     raise self._fault(error) from None
         _tell(client, answer)
 
+    @contextlib.contextmanager
+    def _noting(self, request: QueryRequest, answer: Answer, reader: "_Reader") -> Iterator[None]:
+        """Log the query if it was slow by itself, not by its reader."""
+        started = time.monotonic()
+        outcome = "answered"
+        try:
+            yield
+        except BaseException as error:
+            outcome = getattr(error, "code", type(error).__name__)
+            raise
+        finally:
+            elapsed_s = time.monotonic() - started
+            if 0 < self._limits.slow_s <= elapsed_s - reader.waited_s:
+                slow.note(request, elapsed_s, reader.waited_s, answer.rows, answer.failure or outcome)
+
     def _verify(self, request: QueryRequest) -> None:
         if not self._database.holds(request.space, request.relied, shredded_only=request.shredded_only):
             raise TypesChanged
@@ -331,14 +350,19 @@ class _Reader:
     """The client's end of an answer. A client that reads slowly must not look like a stuck query."""
 
     def __init__(self, running: Running, export: bool) -> None:
+        self.waited_s = 0.0
         self._running = running
         self._export = export
 
     def tell(self, data: bytes) -> None:
-        left_s = self._running.deadline - time.monotonic()
+        began = time.monotonic()
+        left_s = self._running.deadline - began
         # An interrupt does not end a send.
         self._running.client.settimeout(max(LAST_WORD_S, min(left_s, STALL_S) if self._export else left_s))
-        self._running.client.sendall(data)
+        try:
+            self._running.client.sendall(data)
+        finally:
+            self.waited_s += time.monotonic() - began
 
 
 def _tell(client: socket.socket, answer: msgspec.Struct) -> None:
