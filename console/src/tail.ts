@@ -5,7 +5,7 @@ import { byId, h } from "./dom";
 import { getKey } from "./key";
 import { messagesOf, type Message } from "./sse";
 import { Grid } from "./table";
-import { counted, parse, type Row, type Value } from "./values";
+import { counted, grouped, parse, type Row, type Value } from "./values";
 
 const KEPT = 1000;
 const LONGEST_WAIT_S = 15;
@@ -84,7 +84,8 @@ export class TailView {
       } catch (error) {
         if (connection.signal.aborted) return;
         const refused = error instanceof ApiError ? error : null;
-        if (refused && refused.status > 0 && refused.status !== 503 && refused.status !== 429) return this.stop(refused.message);
+        if (refused && refused.status > 0 && refused.status !== 503 && refused.status !== 429)
+          return this.stop(refused.message);
         wait = Math.max(wait, refused?.retryAfterS ?? 0);
         this.#set("waiting", `${refused?.message ?? "The connection broke."} Connecting again in ${wait} s.`);
       }
@@ -94,7 +95,10 @@ export class TailView {
 
   #filter(): string {
     const parameters = new URLSearchParams();
-    for (const [name, value] of [["event", this.#event.value], ["user_id", this.#user.value]] as const) {
+    for (const [name, value] of [
+      ["event", this.#event.value],
+      ["user_id", this.#user.value],
+    ] as const) {
       if (value.trim() !== "") parameters.set(name, value.trim());
     }
     const text = parameters.toString();
@@ -164,7 +168,10 @@ export class TailView {
 
   #say(): void {
     const text = { stopped: "Stopped.", connecting: "Connecting…", live: "Live.", waiting: "" }[this.#phase];
-    const seen = this.#seen > 0 || this.#phase === "live" ? `${counted(this.#seen, "event")}${this.#seen > KEPT ? `, the newest ${KEPT} shown` : ""}.` : "";
+    const seen =
+      this.#seen > 0 || this.#phase === "live"
+        ? `${counted(this.#seen, "event")}${this.#seen > KEPT ? `, the newest ${grouped(KEPT)} shown` : ""}.`
+        : "";
     const held = this.#paused ? `Paused: ${counted(this.#heldBack, "new event")}.` : "";
     byId("tail-status").textContent = [this.#note || text, held, seen].filter(Boolean).join(" ");
     const dropped = byId("tail-dropped");
