@@ -178,7 +178,12 @@ export class TailView {
     const many = `${counted(this.#dropped, "event")} ${this.#dropped === 1 ? "was" : "were"} left out: more came than a tail is given.`;
     dropped.textContent = this.#dropped > 0 ? many : "";
     dropped.hidden = this.#dropped === 0;
-    byId("tail-none").hidden = this.#rows.length > 0;
+    const none = byId("tail-none");
+    none.hidden = this.#rows.length > 0;
+    none.textContent =
+      this.#phase === "stopped"
+        ? "Events appear here the moment they are accepted. Start, then send some."
+        : "Waiting for events.";
     this.#grid.element.hidden = this.#rows.length === 0;
   }
 }

@@ -45,6 +45,7 @@ def test_the_page_is_asked_for_again_and_not_sent_again(page: httpx.Response) ->
     assert page.headers["cache-control"] == "no-cache"
     answer = httpx.get(str(page.url), headers={"If-None-Match": page.headers["etag"]})
     assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", page.headers["etag"])
+    assert httpx.head(str(page.url), headers={"If-None-Match": page.headers["etag"]}).status_code == 304
     assert httpx.get(str(page.url), headers={"If-None-Match": '"other"'}).status_code == 200
 
 

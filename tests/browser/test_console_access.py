@@ -71,8 +71,7 @@ def test_a_node_that_is_not_ready_is_told_and_asked_again(console: Console) -> N
     expect(page.locator("#state")).to_be_hidden()
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
+@pytest.mark.parametrize(("phone", "dark"), [(False, True), (True, False)], ids=["desktop dark", "phone light"])
 def test_it_fits_and_has_no_barrier(console: Console, phone: bool, dark: bool) -> None:
     page = console(phone=phone, dark=dark)
     if phone:

@@ -17,6 +17,9 @@ class HeadProtocol:
     def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
         self._protocol.response_empty(status, [*headers, ("content-length", str(len(body)))])
 
+    def response_empty(self, status: int, headers: Headers) -> None:
+        self._protocol.response_empty(status, headers)
+
     def response_stream(self, status: int, headers: Headers) -> "HeadProtocol":
         self._protocol.response_empty(status, headers)
         return self

@@ -64,10 +64,7 @@ def _file(name: str) -> File:
         ("cross-origin-resource-policy", "same-origin"),
     ]
     if name == PAGE:
-        headers += [
-            ("content-security-policy", CONTENT_SECURITY_POLICY),
-            ("cross-origin-opener-policy", "same-origin"),
-        ]
+        headers.append(("content-security-policy", CONTENT_SECURITY_POLICY))
     packer = isal_zlib.compressobj(3, wbits=_GZIP)
     packed = packer.compress(content) + packer.flush()
     return File(content, packed, tuple(headers), hashlib.sha256(content).hexdigest()[:16])
