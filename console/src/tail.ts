@@ -1,7 +1,7 @@
 /** The live tail: events as they are accepted, newest first. What could not be shown is counted and said. */
 
 import { ApiError, request } from "./api";
-import { byId, h } from "./dom";
+import { announce, byId, h } from "./dom";
 import { getKey } from "./key";
 import { messagesOf, type Message } from "./sse";
 import { Grid } from "./table";
@@ -166,17 +166,19 @@ export class TailView {
     this.#say();
   }
 
+  /** Counts change all the time, so they are no part of what is read out; that they begin to be incomplete is. */
   #say(): void {
     const text = { stopped: "Stopped.", connecting: "Connecting…", live: "Live.", waiting: "" }[this.#phase];
-    const seen =
-      this.#seen > 0 || this.#phase === "live"
-        ? `${counted(this.#seen, "event")}${this.#seen > KEPT ? `, the newest ${grouped(KEPT)} shown` : ""}.`
-        : "";
-    const held = this.#paused ? `Paused: ${counted(this.#heldBack, "new event")}.` : "";
-    byId("tail-status").textContent = [this.#note || text, held, seen].filter(Boolean).join(" ");
+    const status = byId("tail-status");
+    const said = (this.#note || text) + (this.#paused ? " Paused." : "");
+    if (status.textContent !== said) status.textContent = said;
+    const newest = this.#seen > KEPT ? `, the newest ${grouped(KEPT)} shown` : "";
+    const held = this.#paused ? ` ${counted(this.#heldBack, "new event")} held back.` : "";
+    byId("tail-count").textContent = `${counted(this.#seen, "event")}${newest}.${held}`;
     const dropped = byId("tail-dropped");
-    const many = `${counted(this.#dropped, "event")} ${this.#dropped === 1 ? "was" : "were"} left out: more came than a tail is given.`;
-    dropped.textContent = this.#dropped > 0 ? many : "";
+    const were = this.#dropped === 1 ? "event was" : "events were";
+    if (dropped.hidden && this.#dropped > 0) announce("Events are left out: more come than a tail is given.");
+    dropped.textContent = `${grouped(this.#dropped)} ${were} left out: more came than a tail is given.`;
     dropped.hidden = this.#dropped === 0;
     const none = byId("tail-none");
     none.hidden = this.#rows.length > 0;

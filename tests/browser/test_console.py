@@ -217,7 +217,7 @@ def test_a_link_fills_the_editor_and_runs_nothing(console: Console, pages: Pages
     sql = "SELECT 'ü & #' AS text -- "
     write(page, sql + shop_node.key)
     button(page, "Copy link").click()
-    expect(button(page, "Copied")).to_be_visible()
+    expect(page.locator("#said")).to_have_text("Copied")
     link = page.evaluate("navigator.clipboard.readText()")
     assert link.startswith(f"{shop_node.url}/console#q=SELECT%20")
     assert shop_node.key not in link

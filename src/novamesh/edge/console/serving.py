@@ -13,7 +13,7 @@ from typing import NamedTuple
 from granian.rsgi import HTTPProtocol, Scope
 from isal import isal_zlib
 
-from novamesh.edge.request import read_header, read_parameters
+from novamesh.edge.request import read_header
 from novamesh.edge.worker import Worker
 from novamesh.errors import NotFound
 
@@ -72,7 +72,6 @@ def _file(name: str) -> File:
 
 async def page(_worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
     """The console's page."""
-    read_parameters(scope.query_string, ())
     return _serve(PAGE, scope, protocol)
 
 
