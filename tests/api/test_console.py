@@ -38,6 +38,8 @@ def test_the_page_needs_no_key_and_has_a_strict_policy(page: httpx.Response) -> 
         "base-uri": "'none'",
         "form-action": "'none'",
         "frame-ancestors": "'none'",
+        "require-trusted-types-for": "'script'",
+        "trusted-types": "'none'",
     }
 
 

@@ -80,6 +80,13 @@ def test_the_page_has_nothing_inline() -> None:
     assert "unsafe" not in CONTENT_SECURITY_POLICY
 
 
+def test_no_text_becomes_html_or_code() -> None:
+    """The policy has browsers refuse it; here it is refused for those that do not know trusted types."""
+    (script,) = BUILT.glob("*.js")
+    sinks = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc|DOMParser|createContextualFragment"
+    assert re.findall(sinks, script.read_text()) == []
+
+
 def test_what_is_served_is_what_was_built(manifest: dict[str, Any]) -> None:
     assert set(built()) == set(manifest["files"])
     assert "manifest.json" not in built()
