@@ -18,7 +18,11 @@ function sources() {
 
 /** The hash of the sources: of a line for each, with its hash and its path. */
 function sourcesHash() {
-  return sha256(sources().map((path) => `${sha256(readFileSync(path))}  ${path}\n`).join(""));
+  return sha256(
+    sources()
+      .map((path) => `${sha256(readFileSync(path))}  ${path}\n`)
+      .join(""),
+  );
 }
 
 /** The license of each bundled package. */
@@ -56,9 +60,12 @@ for (const { path, contents } of result.outputFiles) {
   files[`console-${sha256(contents).slice(0, 12)}.${kind}`] = contents;
 }
 const named = (kind) => Object.keys(files).find((name) => name.endsWith(kind));
-const page = readFileSync("src/index.html", "utf8").replace("{{style}}", named(".css")).replace("{{script}}", named(".js"));
+const page = readFileSync("src/index.html", "utf8")
+  .replace("{{style}}", named(".css"))
+  .replace("{{script}}", named(".js"));
 files["index.html"] = page;
-files["LICENSES.txt"] = "The console bundles these packages.\n\n" + licenses(result.metafile.inputs).join(`\n${"-".repeat(80)}\n\n`);
+files["LICENSES.txt"] =
+  "The console bundles these packages.\n\n" + licenses(result.metafile.inputs).join(`\n${"-".repeat(80)}\n\n`);
 files["manifest.json"] = JSON.stringify({ sources: sourcesHash(), files: Object.keys(files).sort() }, null, 2) + "\n";
 
 rmSync(OUT, { recursive: true, force: true });

@@ -94,21 +94,44 @@ export class Access {
       case "no-key":
         return [
           h("h2", {}, "Paste an API key"),
-          h("p", {}, "A key with the scope ", h("code", {}, "query"), " reads your project's events. It is kept in this tab until you close it, and sent to this node alone."),
+          h(
+            "p",
+            {},
+            "A key with the scope ",
+            h("code", {}, "query"),
+            " reads your project's events. It is kept in this tab until you close it, and sent to this node alone.",
+          ),
           this.#form(),
-          h("p", { class: "muted small" }, "None yet? On the node: ", h("code", {}, "novamesh keys create --scope query"), "."),
+          h(
+            "p",
+            { class: "muted small" },
+            "None yet? On the node: ",
+            h("code", {}, "novamesh keys create --scope query"),
+            ".",
+          ),
         ];
       case "wrong-key":
         return [
           h("h2", {}, error?.status === 403 ? "This key may not read" : "This key is not known here"),
-          h("p", { role: "alert" }, error?.status === 403 ? error.message : "It was mistyped, revoked, has expired, or belongs to another node."),
+          h(
+            "p",
+            { role: "alert" },
+            error?.status === 403
+              ? error.message
+              : "It was mistyped, revoked, has expired, or belongs to another node.",
+          ),
           this.#form(),
         ];
       case "unwell":
         return [
           h("h2", {}, "The node is not ready"),
           h("p", { role: "alert" }, error?.message ?? ""),
-          h("p", { class: "row" }, h("button", { type: "button", click: () => void this.check() }, "Try again"), h("a", { href: "./" }, "Status page")),
+          h(
+            "p",
+            { class: "row" },
+            h("button", { type: "button", click: () => void this.check() }, "Try again"),
+            h("a", { href: "./" }, "Status page"),
+          ),
         ];
       case "empty":
         return this.#empty();
@@ -119,7 +142,13 @@ export class Access {
 
   #form(): HTMLFormElement {
     const input = h("input", {
-      id: "key-input", type: "password", autocomplete: "off", spellcheck: "false", required: true, placeholder: "nm_live_…", "aria-label": "API key",
+      id: "key-input",
+      type: "password",
+      autocomplete: "off",
+      spellcheck: "false",
+      required: true,
+      placeholder: "nm_live_…",
+      "aria-label": "API key",
     });
     const submit = (event: Event): void => {
       event.preventDefault();

@@ -37,7 +37,13 @@ export async function request(path: string, init: RequestInit = {}): Promise<Res
   let answer: Response;
   try {
     // The path is relative, so that a node below a prefix of a proxy is found.
-    answer = await fetch(path, { ...init, headers, cache: "no-store", credentials: "omit", referrerPolicy: "no-referrer" });
+    answer = await fetch(path, {
+      ...init,
+      headers,
+      cache: "no-store",
+      credentials: "omit",
+      referrerPolicy: "no-referrer",
+    });
   } catch (error) {
     throw unlessAborted(error, "The node does not answer; see whether it runs, then try again.");
   }

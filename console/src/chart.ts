@@ -16,11 +16,12 @@ export interface Result {
   rows: Row[];
 }
 
-/** Columns by index; `y` -1 stands for every number. */
+/** Columns by index. `y` -1 stands for every number; `split` -1 for none, else a line for each value of that column. */
 export interface Choice {
   form: Form;
   x: number;
   y: number;
+  split: number;
 }
 
 export function kindsOf(result: Result): Kind[] {
@@ -38,13 +39,21 @@ export function choose(result: Result, kinds: Kind[]): Choice {
   const last = numbers.at(-1) ?? -1;
   const time = kinds.indexOf("time");
   const text = kinds.indexOf("text");
-  const none: Choice = { form: "none", x: Math.max(time, 0), y: last };
+  const none: Choice = { form: "none", x: Math.max(time, 0), y: last, split: -1 };
   if (last < 0 || result.rows.length === 0) return none;
-  if (result.rows.length === 1 && result.columns.length === 1) return { form: "number", x: 0, y: last };
+  if (result.rows.length === 1 && result.columns.length === 1) return { ...none, form: "number" };
   if (result.rows.length < 2) return none;
-  if (time >= 0) return { form: "line", x: time, y: numbers.length > 1 ? -1 : last };
-  if (text >= 0) return { form: "bars", x: text, y: last };
-  return numbers.length === 2 && result.rows.length <= BARS ? { form: "bars", x: numbers[0]!, y: last } : none;
+  if (time >= 0) {
+    const split = repeats(result.rows, time) ? text : -1;
+    return { form: "line", x: time, y: numbers.length > 1 && split < 0 ? -1 : last, split };
+  }
+  if (text >= 0) return { ...none, form: "bars", x: text, y: numbers.find((number) => number > text) ?? last };
+  return numbers.length === 2 && result.rows.length <= BARS ? { ...none, form: "bars", x: numbers[0]! } : none;
+}
+
+/** Whether a value of a column comes twice. */
+function repeats(rows: Row[], column: number): boolean {
+  return new Set(rows.map((row) => row[column])).size < rows.length;
 }
 
 export class Chart {
@@ -52,7 +61,7 @@ export class Chart {
   #line: LineChart | null = null;
   #result: Result = { columns: [], types: [], rows: [] };
   #kinds: Kind[] = [];
-  #choice: Choice = { form: "none", x: 0, y: -1 };
+  #choice: Choice = { form: "none", x: 0, y: -1, split: -1 };
 
   /** Draw what suits a result. */
   show(result: Result): void {
@@ -74,7 +83,10 @@ export class Chart {
     this.#draw();
     // What was changed is drawn anew, and keeps the keyboard.
     const labels = [...this.element.querySelectorAll("label")];
-    labels.find((one) => one.firstChild?.textContent === label)?.querySelector("select")?.focus();
+    labels
+      .find((one) => one.firstChild?.textContent === label)
+      ?.querySelector("select")
+      ?.focus();
   }
 
   #draw(): void {
@@ -98,19 +110,41 @@ export class Chart {
   #controls(numbers: [string, string][]): HTMLElement {
     const { form, x, y } = this.#choice;
     const times = this.#columns("time");
-    const forms: [Form, string][] = [["none", "None"], ["bars", "Bars"], ["number", "Number"]];
+    const forms: [Form, string][] = [
+      ["none", "None"],
+      ["bars", "Bars"],
+      ["number", "Number"],
+    ];
     if (times.length > 0) forms.splice(1, 0, ["line", "Line"]);
-    const row = h("div", { class: "row" }, choice("Chart", forms, form, (value) => this.#change(value as Form)));
+    const row = h(
+      "div",
+      { class: "row" },
+      choice("Chart", forms, form, (value) => this.#change(value as Form)),
+    );
     if (form === "line" || form === "bars") {
-      const across = form === "line" ? times : this.#result.columns.map((name, at): [string, string] => [String(at), name]);
+      const across =
+        form === "line" ? times : this.#result.columns.map((name, at): [string, string] => [String(at), name]);
       row.append(choice("X", across, String(x), (value) => this.#set({ x: Number(value) }, "X")));
     }
     if (form !== "none") {
-      const all: [string, string][] = form === "line" && numbers.length > 1 ? [[ALL, "all numbers"]] : [];
+      const many = form === "line" && this.#choice.split < 0 && numbers.length > 1;
+      const all: [string, string][] = many ? [[ALL, "all numbers"]] : [];
       const value = y < 0 ? ALL : String(y);
       row.append(choice("Y", [...all, ...numbers], value, (to) => this.#set({ y: to === ALL ? -1 : Number(to) }, "Y")));
     }
+    const texts = this.#columns("text");
+    if (form === "line" && texts.length > 0) {
+      const { split } = this.#choice;
+      row.append(choice("Split by", [["-1", "nothing"], ...texts], String(split), (to) => this.#split(Number(to))));
+    }
     return row;
+  }
+
+  /** Lines that are split are of one column. */
+  #split(split: number): void {
+    const { y } = this.#choice;
+    const numbers = this.#columns("number");
+    this.#set({ split, y: split >= 0 && y < 0 ? Number(numbers.at(-1)![0]) : y }, "Split by");
   }
 
   /** Another form, with columns that it can show. */
@@ -134,21 +168,51 @@ export class Chart {
   }
 
   #drawLine(): void {
-    const { x, y } = this.#choice;
+    const { x, y, split } = this.#choice;
     const points = this.#result.rows.flatMap((row): [number, Row][] => {
       const time = seconds(row[x]);
       return time === null ? [] : [[time, row]];
     });
     points.sort(([a], [b]) => a - b);
-    const columns = y >= 0 ? [y] : this.#columns("number").map(([index]) => Number(index)).slice(0, LINES);
+    const [times, series] = split >= 0 ? this.#splitLines(points, split, y) : this.#lines(points, y);
+    const names = series.map((one) => one.name).join(", ");
+    const what =
+      split >= 0 ? `${this.#name(y)} by ${this.#name(x)} and ${this.#name(split)}` : `${names} by ${this.#name(x)}`;
+    const plot = h("div", { role: "img", "aria-label": `Line chart of ${what}: ${names}. ${summary(series[0])}` });
+    this.#figure(`${what}, ${counted(points.length, "row")}. The table has every value.`, plot);
+    this.#line = new LineChart(plot, times, series, split >= 0 ? "bridged" : "shown");
+  }
+
+  /** A line for each number, or for one. */
+  #lines(points: [number, Row][], y: number): [number[], Series[]] {
+    const columns =
+      y >= 0
+        ? [y]
+        : this.#columns("number")
+            .map(([index]) => Number(index))
+            .slice(0, LINES);
     const series = columns.map((column): Series => ({
       name: this.#name(column),
       values: points.map(([, row]) => numeric(row[column])),
     }));
-    const names = series.map((one) => one.name).join(", ");
-    const plot = h("div", { role: "img", "aria-label": `Line chart of ${names} by ${this.#name(x)}. ${summary(series[0])}` });
-    this.#figure(`${names} by ${this.#name(x)}, ${counted(points.length, "point")}. The table has every value.`, plot);
-    this.#line = new LineChart(plot, points.map(([time]) => time), series);
+    return [points.map(([time]) => time), series];
+  }
+
+  /** A line for each of the values that have most. */
+  #splitLines(points: [number, Row][], split: number, y: number): [number[], Series[]] {
+    const times = [...new Set(points.map(([time]) => time))];
+    const places = new Map(times.map((time, index) => [time, index]));
+    const lines = new Map<string, { sum: number; values: (number | null)[] }>();
+    for (const [time, row] of points) {
+      const name = shown(row[split]);
+      let line = lines.get(name);
+      if (!line) lines.set(name, (line = { sum: 0, values: times.map(() => null) }));
+      const value = numeric(row[y]);
+      line.values[places.get(time)!] = value;
+      line.sum += Math.abs(value ?? 0);
+    }
+    const most = [...lines].sort(([, a], [, b]) => b.sum - a.sum).slice(0, LINES);
+    return [times, most.map(([name, { values }]) => ({ name, values }))];
   }
 
   #drawBars(): void {
@@ -160,7 +224,13 @@ export class Chart {
       const bar = h("i", { class: values[index]! < 0 ? "minus" : "" });
       bar.style.width = `${(Math.abs(values[index]!) / most) * 100}%`;
       const name = shown(row[x]);
-      return h("li", {}, h("span", { class: "name", title: name }, name), h("span", { class: "bar" }, bar), h("b", {}, grouped(values[index]!)));
+      return h(
+        "li",
+        {},
+        h("span", { class: "name", title: name }, name),
+        h("span", { class: "bar" }, bar),
+        h("b", {}, grouped(values[index]!)),
+      );
     });
     const rest = this.#result.rows.length - rows.length;
     const more = rest > 0 ? ` The first ${BARS} of ${grouped(this.#result.rows.length)} rows.` : "";
@@ -178,6 +248,9 @@ export class Chart {
 function summary(series: Series | undefined): string {
   const values = (series?.values ?? []).filter((value): value is number => value !== null);
   if (values.length === 0) return "No values.";
-  const [least, most] = values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+  const [least, most] = values.reduce(
+    ([low, high], value) => [Math.min(low, value), Math.max(high, value)],
+    [Infinity, -Infinity],
+  );
   return `${counted(values.length, "value")} from ${grouped(least)} to ${grouped(most)}. The table below has them.`;
 }

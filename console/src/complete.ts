@@ -19,11 +19,19 @@ export class Completions {
   #keywords: CompletionSource = keywordCompletionSource(dialect, true);
 
   learn(schema: Schema): void {
-    const functions = schema.functions.map(
-      (label): Completion => ({ label, type: "function", apply: `${label}(`, boost: -10 }),
-    );
+    const functions = schema.functions.map((label): Completion => ({
+      label,
+      type: "function",
+      apply: `${label}(`,
+      boost: -10,
+    }));
     this.#names = [
-      ...schema.columns.map(({ name, type }): Completion => ({ label: name, detail: type, type: "property", boost: 20 })),
+      ...schema.columns.map(({ name, type }): Completion => ({
+        label: name,
+        detail: type,
+        type: "property",
+        boost: 20,
+      })),
       { label: "events", type: "class", detail: "table", boost: 15 },
       { label: "quarantine", type: "class", detail: "table" },
       ...functions,

@@ -57,7 +57,11 @@ export async function copy(text: string, button: HTMLButtonElement): Promise<voi
 
 /** A whole value in a dialog: what does not fit into a cell. */
 export function showValue(title: string, text: string): void {
-  const copyButton: HTMLButtonElement = h("button", { type: "button", click: () => void copy(text, copyButton) }, "Copy");
+  const copyButton: HTMLButtonElement = h(
+    "button",
+    { type: "button", click: () => void copy(text, copyButton) },
+    "Copy",
+  );
   const dialog = h(
     "dialog",
     { "aria-label": title, close: () => dialog.remove() },

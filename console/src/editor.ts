@@ -3,12 +3,28 @@
  * no inline style, and the editor needs none.
  */
 
-import { acceptCompletion, autocompletion, closeBrackets, closeBracketsKeymap, closeCompletion, completionKeymap } from "@codemirror/autocomplete";
+import {
+  acceptCompletion,
+  autocompletion,
+  closeBrackets,
+  closeBracketsKeymap,
+  closeCompletion,
+  completionKeymap,
+  completionStatus,
+} from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 import { sql } from "@codemirror/lang-sql";
 import { bracketMatching, HighlightStyle, syntaxHighlighting } from "@codemirror/language";
 import { EditorState, Prec, StateEffect, StateField } from "@codemirror/state";
-import { Decoration, drawSelection, EditorView, keymap, lineNumbers, placeholder, type DecorationSet } from "@codemirror/view";
+import {
+  Decoration,
+  drawSelection,
+  EditorView,
+  keymap,
+  lineNumbers,
+  placeholder,
+  type DecorationSet,
+} from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import type { Completions } from "./complete";
 import { dialect } from "./dialect";
@@ -27,7 +43,8 @@ const marked = StateField.define<DecorationSet>({
   create: () => Decoration.none,
   update(marks, transaction) {
     for (const effect of transaction.effects) {
-      if (effect.is(setMark)) return effect.value ? Decoration.set([MARK.range(effect.value.from, effect.value.to)]) : Decoration.none;
+      if (effect.is(setMark))
+        return effect.value ? Decoration.set([MARK.range(effect.value.from, effect.value.to)]) : Decoration.none;
     }
     return transaction.docChanged ? Decoration.none : marks;
   },
@@ -54,12 +71,24 @@ const theme = EditorView.theme({
   },
   "&.cm-focused .cm-matchingBracket": { backgroundColor: "var(--select)" },
   ".cm-placeholder": { color: "var(--muted)" },
-  ".cm-wrong": { textDecoration: "underline wavy var(--bad)", textUnderlineOffset: "3px", backgroundColor: "var(--bad-wash)" },
+  ".cm-wrong": {
+    textDecoration: "underline wavy var(--bad)",
+    textUnderlineOffset: "3px",
+    backgroundColor: "var(--bad-wash)",
+  },
   ".cm-tooltip": {
-    backgroundColor: "var(--card)", color: "var(--text)", border: "1px solid var(--line)", borderRadius: "6px",
+    backgroundColor: "var(--card)",
+    color: "var(--text)",
+    border: "1px solid var(--line)",
+    borderRadius: "6px",
     boxShadow: "0 4px 16px #0003",
   },
-  ".cm-tooltip.cm-completionInfo": { padding: "0.4rem 0.6rem", maxWidth: "18rem", fontSize: "0.8125rem", overflowWrap: "anywhere" },
+  ".cm-tooltip.cm-completionInfo": {
+    padding: "0.4rem 0.6rem",
+    maxWidth: "18rem",
+    fontSize: "0.8125rem",
+    overflowWrap: "anywhere",
+  },
   ".cm-tooltip-autocomplete > ul": { fontFamily: "var(--mono)", fontSize: "0.8125rem", maxWidth: "min(32rem, 92vw)" },
   ".cm-tooltip-autocomplete > ul > li": { padding: "0.15rem 0.5rem", lineHeight: "1.5" },
   ".cm-tooltip-autocomplete > ul > li[aria-selected]": { backgroundColor: "var(--accent)", color: "var(--on-accent)" },
@@ -77,12 +106,18 @@ const typingOver = EditorView.domEventHandlers({
     const { from, to } = view.state.selection.main;
     const text = event.data;
     if (event.inputType !== "insertText" || event.isComposing || text === null || from === to) return false;
-    const insert = () => view.state.update(view.state.replaceSelection(text), { userEvent: "input.type", scrollIntoView: true });
+    const insert = () =>
+      view.state.update(view.state.replaceSelection(text), { userEvent: "input.type", scrollIntoView: true });
     const handled = view.state.facet(EditorView.inputHandler).some((handle) => handle(view, from, to, text, insert));
     if (!handled) view.dispatch(insert());
     return true;
   },
 });
+
+/** Tab takes what is offered; while something is, it does not leave the editor, though it be too early to take it. */
+function takeCompletion(view: EditorView): boolean {
+  return acceptCompletion(view) || completionStatus(view.state) === "active";
+}
 
 export interface EditorHooks {
   /** Ctrl-Enter, or Cmd-Enter. */
@@ -108,7 +143,12 @@ export class Editor {
       state: EditorState.create({
         doc: text,
         extensions: [
-          Prec.highest(keymap.of([{ key: "Mod-Enter", run }, { key: "Tab", run: acceptCompletion }])),
+          Prec.highest(
+            keymap.of([
+              { key: "Mod-Enter", run },
+              { key: "Tab", run: takeCompletion },
+            ]),
+          ),
           lineNumbers(),
           history(),
           drawSelection(),
@@ -140,7 +180,11 @@ export class Editor {
   /** Replace the text. Undo brings back what was there. */
   set text(text: string) {
     const { state } = this.#view;
-    this.#view.dispatch({ changes: { from: 0, to: state.doc.length, insert: text }, selection: { anchor: 0 }, scrollIntoView: true });
+    this.#view.dispatch({
+      changes: { from: 0, to: state.doc.length, insert: text },
+      selection: { anchor: 0 },
+      scrollIntoView: true,
+    });
   }
 
   insert(text: string): void {

@@ -32,10 +32,9 @@ export class LineChart {
   readonly #dark = matchMedia("(prefers-color-scheme: dark)");
   readonly #repaint = (): void => this.#plot.redraw(false);
 
-  /** `times` in unix seconds, ascending. */
-  constructor(parent: HTMLElement, times: number[], series: Series[]) {
+  /** `times` in unix seconds, ascending. Lines of many series have no values at most others' times: theirs are bridged. */
+  constructor(parent: HTMLElement, times: number[], series: Series[], gaps: "shown" | "bridged") {
     const width = (): number => Math.max(240, parent.clientWidth);
-    const many = times.length > 120;
     this.#plot = new uPlot(
       {
         width: width(),
@@ -44,16 +43,23 @@ export class LineChart {
         cursor: { drag: { x: true, y: false } },
         scales: { y: { range: (_plot, low, high) => range(low, high) } },
         axes: [
-          axis({ space: 64, size: 32, values: (_plot, ticks, _axis, _space, step) => ticks.map((tick) => label(tick, step)) }),
+          axis({
+            space: 64,
+            size: 32,
+            values: (_plot, ticks, _axis, _space, step) => ticks.map((tick) => label(tick, step)),
+          }),
           axis({ size: 56, values: (_plot, ticks) => ticks.map((tick) => compact(tick)) }),
         ],
         series: [
-          { label: "UTC", value: (_plot, value: number | null) => (value === null ? "–" : utc(new Date(value * 1000))) },
+          {
+            label: "UTC",
+            value: (_plot, value: number | null) => (value === null ? "–" : utc(new Date(value * 1000))),
+          },
           ...series.map((one, index) => ({
             label: one.name,
             stroke: () => colour(COLOURS[index % COLOURS.length]!),
             width: 2,
-            points: { show: !many && times.length < 40 },
+            spanGaps: gaps === "bridged",
             value: (_plot: uPlot, value: number | null) => (value === null ? "–" : grouped(value)),
           })),
         ],

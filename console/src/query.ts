@@ -44,7 +44,11 @@ export class QueryView {
     this.editor = new Editor(byId("editor"), text, completions, {
       run: () => this.toggle(),
       escape: () => this.cancel(),
-      changed: saveDraft,
+      changed: (draft) => {
+        saveDraft(draft);
+        // What was linked is no longer what is there, and would come back with a reload.
+        if (location.hash.startsWith("#q=")) history.replaceState(null, "", location.pathname);
+      },
     });
     this.#grid.element.hidden = true;
     this.#result.append(this.#chart.element, this.#grid.element);
@@ -136,7 +140,12 @@ export class QueryView {
     announce("Running");
     const ticking = setInterval(tick, TICK_MS);
     try {
-      const meta = await runQuery(q, Number(this.#limit.value), { columns: this.#onColumns, rows: this.#onRows }, running.signal);
+      const meta = await runQuery(
+        q,
+        Number(this.#limit.value),
+        { columns: this.#onColumns, rows: this.#onRows },
+        running.signal,
+      );
       if (this.#running === running) this.#finished(q, meta);
     } catch (error) {
       if (this.#running === running) this.#failed(q, error);
@@ -200,7 +209,8 @@ export class QueryView {
       this.#progress.textContent = `Downloaded as ${format}, at most ${grouped(MOST)} rows`;
       announce(this.#progress.textContent);
     } catch (error) {
-      this.#failed(q, error);
+      if (error instanceof ApiError) this.#failed(q, error);
+      else this.#progress.textContent = "Download cancelled";
     } finally {
       this.#idle();
     }

@@ -22,18 +22,23 @@ export class Sidebar {
     this.history();
     // On a phone there is no room for what is beside the editor unless it is asked for.
     const wide = matchMedia("(min-width: 56rem)");
-    const fold = (): void => document.querySelectorAll<HTMLDetailsElement>("aside details").forEach((one) => {
-      one.toggleAttribute("name", false);
-      one.open = wide.matches;
-      if (!wide.matches) one.setAttribute("name", "beside"); // one at a time
-    });
+    const fold = (): void =>
+      document.querySelectorAll<HTMLDetailsElement>("aside details").forEach((one) => {
+        one.toggleAttribute("name", false);
+        one.open = wide.matches;
+        if (!wide.matches) one.setAttribute("name", "beside"); // one at a time
+      });
     wide.addEventListener("change", fold);
     fold();
   }
 
   schema(schema: Schema | null): void {
     const buttons = starters(schema).map(({ name, sql }) =>
-      h("li", {}, h("button", { type: "button", class: "link", click: () => this.#close(() => this.hooks.run(sql)) }, name)),
+      h(
+        "li",
+        {},
+        h("button", { type: "button", class: "link", click: () => this.#close(() => this.hooks.run(sql)) }, name),
+      ),
     );
     byId("starters").replaceChildren(...buttons);
     byId("fields").replaceChildren(...this.#fields(schema));
@@ -48,13 +53,21 @@ export class Sidebar {
   }
 
   #past({ q, at, rows }: Past): HTMLLIElement {
-    const line = q.replace(/^\s*--.*$/gm, "").replace(/\s+/g, " ").trim() || q;
+    const line =
+      q
+        .replace(/^\s*--.*$/gm, "")
+        .replace(/\s+/g, " ")
+        .trim() || q;
     const time = new Date(at).toISOString().slice(0, 16).replace("T", " ");
     const outcome = rows === null ? "failed" : counted(rows, "row");
     return h(
       "li",
       {},
-      h("button", { type: "button", class: "link past", title: q, click: () => this.#close(() => this.hooks.fill(q)) }, line.slice(0, 120)),
+      h(
+        "button",
+        { type: "button", class: "link past", title: q, click: () => this.#close(() => this.hooks.fill(q)) },
+        line.slice(0, 120),
+      ),
       h("span", { class: "muted small" }, `${time} UTC, ${outcome}`),
     );
   }
@@ -63,14 +76,20 @@ export class Sidebar {
     if (schema === null || schema.properties.length === 0) {
       return [h("p", { class: "muted small" }, "The properties of your events are listed here.")];
     }
-    const rows = schema.properties.slice(0, FIELDS).map(({ path, types, share }) =>
-      h(
-        "li",
-        {},
-        h("button", { type: "button", class: "link code", title: `Insert ${path}`, click: () => this.hooks.insert(path) }, path),
-        h("span", { class: "muted small" }, `${types.join(", ")} · ${Math.round(share * 100)} %`),
-      ),
-    );
+    const rows = schema.properties
+      .slice(0, FIELDS)
+      .map(({ path, types, share }) =>
+        h(
+          "li",
+          {},
+          h(
+            "button",
+            { type: "button", class: "link code", title: `Insert ${path}`, click: () => this.hooks.insert(path) },
+            path,
+          ),
+          h("span", { class: "muted small" }, `${types.join(", ")} · ${Math.round(share * 100)} %`),
+        ),
+      );
     return [h("ul", { class: "list" }, ...rows)];
   }
 

@@ -76,6 +76,7 @@ export class Grid {
     this.#columns = this.#columns.map((column, index) => ({ ...column, number: numbers[index] ?? false }));
     [...this.#head.children].forEach((cell, index) => cell.classList.toggle("number", numbers[index] ?? false));
     this.#clear();
+    this.#measure();
     this.#soon();
   }
 
@@ -109,10 +110,10 @@ export class Grid {
       for (let row = 0; row < this.#measured; row++) most = Math.max(most, shown(this.#rows[row]![column]).length);
       return Math.min(Math.max(most, 4), 44);
     });
-    // The last column takes what is left, so that lines reach across.
+    // The last column takes what is left, unless that carries its numbers away from what they belong to.
     const tracks = widths.map((width, index) => {
       const size = `calc(${width}ch + 1.5rem)`;
-      return index === widths.length - 1 ? `minmax(${size}, 1fr)` : size;
+      return index === widths.length - 1 && !this.#columns[index]!.number ? `minmax(${size}, 1fr)` : size;
     });
     const total = widths.reduce((sum, width) => sum + width, 0);
     this.element.style.setProperty("--tracks", tracks.join(" "));

@@ -1,11 +1,11 @@
 /** The live tail: events as they are accepted, newest first. What could not be shown is counted and said. */
 
 import { ApiError, request } from "./api";
-import { byId, h } from "./dom";
+import { announce, byId, h } from "./dom";
 import { getKey } from "./key";
 import { messagesOf, type Message } from "./sse";
 import { Grid } from "./table";
-import { counted, parse, type Row, type Value } from "./values";
+import { counted, grouped, parse, type Row, type Value } from "./values";
 
 const KEPT = 1000;
 const LONGEST_WAIT_S = 15;
@@ -84,7 +84,8 @@ export class TailView {
       } catch (error) {
         if (connection.signal.aborted) return;
         const refused = error instanceof ApiError ? error : null;
-        if (refused && refused.status > 0 && refused.status !== 503 && refused.status !== 429) return this.stop(refused.message);
+        if (refused && refused.status > 0 && refused.status !== 503 && refused.status !== 429)
+          return this.stop(refused.message);
         wait = Math.max(wait, refused?.retryAfterS ?? 0);
         this.#set("waiting", `${refused?.message ?? "The connection broke."} Connecting again in ${wait} s.`);
       }
@@ -94,7 +95,10 @@ export class TailView {
 
   #filter(): string {
     const parameters = new URLSearchParams();
-    for (const [name, value] of [["event", this.#event.value], ["user_id", this.#user.value]] as const) {
+    for (const [name, value] of [
+      ["event", this.#event.value],
+      ["user_id", this.#user.value],
+    ] as const) {
       if (value.trim() !== "") parameters.set(name, value.trim());
     }
     const text = parameters.toString();
@@ -162,16 +166,26 @@ export class TailView {
     this.#say();
   }
 
+  /** Counts change all the time, so they are no part of what is read out; that they begin to be incomplete is. */
   #say(): void {
     const text = { stopped: "Stopped.", connecting: "Connecting…", live: "Live.", waiting: "" }[this.#phase];
-    const seen = this.#seen > 0 || this.#phase === "live" ? `${counted(this.#seen, "event")}${this.#seen > KEPT ? `, the newest ${KEPT} shown` : ""}.` : "";
-    const held = this.#paused ? `Paused: ${counted(this.#heldBack, "new event")}.` : "";
-    byId("tail-status").textContent = [this.#note || text, held, seen].filter(Boolean).join(" ");
+    const status = byId("tail-status");
+    const said = (this.#note || text) + (this.#paused ? " Paused." : "");
+    if (status.textContent !== said) status.textContent = said;
+    const newest = this.#seen > KEPT ? `, the newest ${grouped(KEPT)} shown` : "";
+    const held = this.#paused ? ` ${counted(this.#heldBack, "new event")} held back.` : "";
+    byId("tail-count").textContent = `${counted(this.#seen, "event")}${newest}.${held}`;
     const dropped = byId("tail-dropped");
-    const many = `${counted(this.#dropped, "event")} ${this.#dropped === 1 ? "was" : "were"} left out: more came than a tail is given.`;
-    dropped.textContent = this.#dropped > 0 ? many : "";
+    const were = this.#dropped === 1 ? "event was" : "events were";
+    if (dropped.hidden && this.#dropped > 0) announce("Events are left out: more come than a tail is given.");
+    dropped.textContent = `${grouped(this.#dropped)} ${were} left out: more came than a tail is given.`;
     dropped.hidden = this.#dropped === 0;
-    byId("tail-none").hidden = this.#rows.length > 0;
+    const none = byId("tail-none");
+    none.hidden = this.#rows.length > 0;
+    none.textContent =
+      this.#phase === "stopped"
+        ? "Events appear here the moment they are accepted. Start, then send some."
+        : "Waiting for events.";
     this.#grid.element.hidden = this.#rows.length === 0;
   }
 }

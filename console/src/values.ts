@@ -13,22 +13,32 @@ const LONG_INTEGER = /\d{16}/;
 
 /** Parse JSON; an integer that a double would round becomes a bigint, where the browser tells how it was written. */
 export function parse(text: string): unknown {
-  return LONG_INTEGER.test(text) ? JSON.parse(text, keepDigits as (key: string, value: unknown) => unknown) : JSON.parse(text);
+  return LONG_INTEGER.test(text)
+    ? JSON.parse(text, keepDigits as (key: string, value: unknown) => unknown)
+    : JSON.parse(text);
 }
 
 const keepDigits: Reviver = (_key, value, context) => {
   const source = context?.source;
-  if (typeof value !== "number" || Number.isSafeInteger(value) || source === undefined || !/^-?\d+$/.test(source)) return value;
+  if (typeof value !== "number" || Number.isSafeInteger(value) || source === undefined || !/^-?\d+$/.test(source))
+    return value;
   return BigInt(source);
 };
 
 /** JSON of a value, bigints as numbers. */
 export function json(value: Value, indent = ""): string {
-  if (value === null || typeof value !== "object") return typeof value === "bigint" ? String(value) : JSON.stringify(value);
+  if (value === null || typeof value !== "object")
+    return typeof value === "bigint" ? String(value) : JSON.stringify(value);
   const inner = indent === "" ? "" : indent + "  ";
   const [open, close, parts] = Array.isArray(value)
     ? ["[", "]", value.map((item) => json(item, inner))]
-    : ["{", "}", Object.entries(value).map(([key, item]) => `${JSON.stringify(key)}:${indent === "" ? "" : " "}${json(item, inner)}`)];
+    : [
+        "{",
+        "}",
+        Object.entries(value).map(
+          ([key, item]) => `${JSON.stringify(key)}:${indent === "" ? "" : " "}${json(item, inner)}`,
+        ),
+      ];
   if (parts.length === 0) return open + close;
   return indent === "" ? open + parts.join(",") + close : `${open}${inner}${parts.join("," + inner)}${indent}${close}`;
 }

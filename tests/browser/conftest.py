@@ -5,6 +5,7 @@ exception nobody caught, and a request to anywhere but the node. A test that cau
 ``pages(url, expected=("status of 401",))``.
 """
 
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -12,14 +13,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, ViewportSize, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 
-from tests.support import DEADLINE_S
+from tests.browser import shop
+from tests.browser.console import Console
+from tests.browser.stubs import stub_schema
+from tests.support import DEADLINE_S, RunningNode, running_node
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 DESKTOP = ViewportSize(width=1280, height=800)
 PHONE = ViewportSize(width=390, height=844)
 AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
+EVENTS = 3000  # of the shop's node
 # Clipboard access is asked of a person, and there is none.
 PERMISSIONS = ["clipboard-read", "clipboard-write"]
 
@@ -106,12 +120,18 @@ def axe(page: Page, *, without: Sequence[str] = ()) -> None:
     assert found == [], "\n".join(f"{one['id']}: {one['help']}: {node}" for one in found for node in one["nodes"])
 
 
+def chromium() -> str | None:
+    """The path of the system's Chromium."""
+    return next(filter(None, map(shutil.which, CHROMIUMS)), None)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium, without a window. Ended with the module: while it runs no other event loop can in this thread."""
-    path = next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    path = chromium()
     if path is None:
         pytest.skip(f"there is no Chromium ({', '.join(CHROMIUMS)})")
+    expect.set_options(timeout=DEADLINE_S * 1000)  # assertions about a page wait as long as others do
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path)
         yield browser
@@ -125,3 +145,34 @@ def pages(browser: Browser) -> Iterator[Pages]:
     yield opened
     opened.close()
     assert opened.wrong == []
+
+
+@pytest.fixture(scope="session")
+def shop_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
+    """A node with a shop's events that runs one query at a time, for longer than any test waits."""
+    settings = {"workers": 1, "query_max_concurrent": 1, "query_time_limit_ms": 3_600_000}
+    with running_node(tmp_path_factory.mktemp("console") / "data", **settings) as node:
+        node.send(shop.events(EVENTS))
+        node.wait_for_count(EVENTS)
+        yield node
+
+
+@pytest.fixture
+def console(pages: Pages, shop_node: RunningNode) -> Console:
+    """Opens the console, with the node's key already in the tab unless ``key`` says otherwise."""
+
+    def open_console(
+        fragment: str = "", *, key: str | None = None, prepare: Callable[[Page], None] | None = None, **options: Any
+    ) -> Page:
+        given = shop_node.key if key is None else key
+
+        def before(page: Page) -> None:
+            stub_schema(shop_node, page)
+            if given:
+                page.add_init_script(f"sessionStorage.setItem('novamesh.key', {json.dumps(given)})")
+            if prepare:
+                prepare(page)
+
+        return pages(f"{shop_node.url}/console{fragment}", prepare=before, **options)
+
+    return open_console

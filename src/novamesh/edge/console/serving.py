@@ -13,7 +13,7 @@ from typing import NamedTuple
 from granian.rsgi import HTTPProtocol, Scope
 from isal import isal_zlib
 
-from novamesh.edge.request import read_header, read_parameters
+from novamesh.edge.request import read_header
 from novamesh.edge.worker import Worker
 from novamesh.errors import NotFound
 
@@ -23,7 +23,8 @@ PAGE = "index.html"
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 _TYPES = {
     "html": "text/html; charset=utf-8",
@@ -64,10 +65,7 @@ def _file(name: str) -> File:
         ("cross-origin-resource-policy", "same-origin"),
     ]
     if name == PAGE:
-        headers += [
-            ("content-security-policy", CONTENT_SECURITY_POLICY),
-            ("cross-origin-opener-policy", "same-origin"),
-        ]
+        headers.append(("content-security-policy", CONTENT_SECURITY_POLICY))
     packer = isal_zlib.compressobj(3, wbits=_GZIP)
     packed = packer.compress(content) + packer.flush()
     return File(content, packed, tuple(headers), hashlib.sha256(content).hexdigest()[:16])
@@ -75,7 +73,6 @@ def _file(name: str) -> File:
 
 async def page(_worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
     """The console's page."""
-    read_parameters(scope.query_string, ())
     return _serve(PAGE, scope, protocol)
 
 

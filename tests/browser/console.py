@@ -1,0 +1,49 @@
+"""Parts of the console's page, and what a user does with them."""
+
+import re
+from collections.abc import Callable
+
+from playwright.sync_api import Locator, Page, expect
+
+Console = Callable[..., Page]
+
+
+def editor(page: Page) -> Locator:
+    return page.get_by_role("textbox", name="SQL")
+
+
+def button(page: Page, name: str) -> Locator:
+    return page.get_by_role("button", name=name, exact=True)
+
+
+def grid(page: Page) -> Locator:
+    return page.get_by_role("grid", name="Result")
+
+
+def write(page: Page, sql: str) -> None:
+    """Replace what is in the editor; at once, so that nothing is completed."""
+    editor(page).focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text(sql)
+
+
+def run(page: Page, sql: str) -> Locator:
+    """Run a query by the keyboard, to its end; the status beside the button."""
+    write(page, sql)
+    page.keyboard.press("Control+Enter")
+    progress = page.locator("#progress")
+    expect(progress).to_have_text(re.compile(r"rows? in [\d,]+ ms"))
+    return progress
+
+
+def cells(page: Page, row: int) -> list[str]:
+    """The texts of a row, from 0."""
+    found = grid(page).locator(f'[aria-rowindex="{row + 2}"]')
+    expect(found).to_be_visible()
+    return found.get_by_role("gridcell").all_text_contents()
+
+
+def taken(page: Page, text: str) -> bool:
+    """Take the completion. The editor takes none just after its list came, so that nobody takes one unawares."""
+    page.keyboard.press("Tab")
+    return text in (editor(page).text_content() or "")
