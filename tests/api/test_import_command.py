@@ -1,5 +1,6 @@
 """``novamesh import``: every event once, whatever happens; what is refused is told."""
 
+import contextlib
 import gzip
 import json
 import signal
@@ -13,10 +14,11 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 
+from novamesh.keys import KeyStore
 from novamesh.transfer.progress import Progress
 from tests.api.commands import run, run_at, start
 from tests.scripted import Answer, accept, scripted
-from tests.support import RunningNode, run_cli, running_node, wait_for
+from tests.support import RunningNode, running_node, wait_for
 
 LINES = 20_000
 BAD = (7, 3_333, 12_345, 19_999)  # lines that are no events
@@ -34,10 +36,9 @@ def key(node: RunningNode, request: pytest.FixtureRequest) -> str:
     return new_key(node, "p_" + str(abs(hash(request.node.name)))[:12])
 
 
-def new_key(node: RunningNode, project: str, *options: str) -> str:
-    made = run_cli("keys", "create", "--project", project, *options, "--data-dir", node.data_dir)
-    assert made.returncode == 0, made.stderr
-    secret = made.stdout.strip()
+def new_key(node: RunningNode, project: str, rate: int | None = None, burst: int | None = None) -> str:
+    with contextlib.closing(KeyStore(node.data_dir / "keys.db")) as store:
+        secret = store.create(project, rate=rate, burst=burst)
     sql = "SELECT count() FROM events"
     wait_for(lambda: run_at(node.url, secret, "query", sql).returncode == 0, what="the key")
     return secret
@@ -83,7 +84,7 @@ def progress(held: bytes) -> Progress:
 
 def test_an_import_that_is_interrupted_and_killed_stores_each_event_once(node: RunningNode, tmp_path: Path) -> None:
     # The rate makes it slow enough to be met in its middle, and full for each of them.
-    slow = new_key(node, "interrupted", "--rate", "8000", "--burst", "2000")
+    slow = new_key(node, "interrupted", rate=8000, burst=2000)
     file, state, refused = (tmp_path / f"x.ndjson{suffix}" for suffix in ("", ".novamesh-import", ".refused.ndjson"))
     text = [json.dumps({"event": "e", "properties": {"n": n}}) if n not in BAD else "{bad" for n in range(1, LINES + 1)]
     file.write_text("\n".join(text) + "\n")
