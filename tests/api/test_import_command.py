@@ -105,7 +105,7 @@ def test_an_import_that_is_interrupted_and_killed_stores_each_event_once(node: R
     assert not after_second.settled
 
     fast = new_key(node, "interrupted")  # keys of batches belong to the project
-    third = run(node, "import", file, key=fast)
+    third = run(node, "import", file, "--go-on", key=fast)
     assert f"going on behind line {after_second.line:,}" in third.stderr
     assert counted(third.stderr, LINES, LINES - len(BAD))
     assert third.returncode == 1  # some were refused
@@ -115,7 +115,7 @@ def test_an_import_that_is_interrupted_and_killed_stores_each_event_once(node: R
 
     # Whatever place it goes on from, all that was sent before is known by its keys.
     state.write_bytes(early)
-    assert run(node, "import", file, key=fast).returncode == 1
+    assert run(node, "import", file, "--go-on", key=fast).returncode == 1
     assert stored(node, slow) == LINES - len(BAD)
     assert rows(node, slow, "SELECT count(DISTINCT properties.n) FROM events") == [[LINES - len(BAD)]]
     assert [json.loads(line)["line"] for line in refused.read_text().splitlines()] == list(BAD)

@@ -34,6 +34,7 @@ class Options(msgspec.Struct, frozen=True):
     in_flight: int
     state_dir: Path | None
     go_on: bool
+    sender: str
 
     def text(self, kind: str) -> str:
         """What batches depend on, in words: as the command line had it."""
@@ -58,7 +59,7 @@ class Options(msgspec.Struct, frozen=True):
     help="Where progress and refused lines are written; default: beside the file.",
 )
 @click.option("--retry", "retry_s", type=click.IntRange(0), default=RETRY_S, show_default=True, metavar="SECONDS")
-@click.option("--go-on", is_flag=True, help="Go on though the file has changed or the interruption is long ago.")
+@click.option("--go-on", is_flag=True, help="Go on though file or key have changed, or it is long ago.")
 @node_options
 def import_command(
     files: tuple[str, ...],
@@ -87,7 +88,7 @@ def import_command(
         raise click.BadParameter("give one character, or \\t", param_hint="--delimiter")
     mapping = tables.Mapping(dict(_pair(one) for one in maps), event_name, strings, delimiter.replace("\\t", "\t"))
     mapping.check()
-    options = Options(kind, mapping, in_flight, state_dir, go_on)
+    options = Options(kind, mapping, in_flight, state_dir, go_on, progress.sender_of(node_key(key)))
     stop = threading.Event()
     address, patience = node_url(url, config_file, flags), Patience()
     with Client(address, node_key(key), retry_s=retry_s, stop=stop, on_wait=patience.tell) as client:
@@ -168,10 +169,10 @@ def _state_files(path: Path | None, state_dir: Path | None) -> tuple[Path | None
 def _progress(client: Client, path: Path | None, state: Path | None, kind: str, options: Options) -> Progress:
     text = options.text(kind)
     if path is None or state is None:
-        return progress.begin(client.url, text, Fingerprint(0, "", ""))
+        return progress.begin(client.url, options.sender, text, Fingerprint(0, "", ""))
     file = progress.fingerprint(path)
-    found = progress.resume(state, client.url, text, file, go_on=options.go_on)
-    return found or progress.begin(client.url, text, file)
+    found = progress.resume(state, client.url, options.sender, text, file, go_on=options.go_on)
+    return found or progress.begin(client.url, options.sender, text, file)
 
 
 def _items(opened: Opened, kind: str, start: Place, mapping: tables.Mapping) -> tuple[bytes, Iterable[Item]]:
