@@ -1,22 +1,19 @@
 """``novamesh import``: every event once, whatever happens; what is refused is told."""
 
-import contextlib
 import gzip
 import json
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 
-from novamesh.keys import KeyStore
 from novamesh.transfer.progress import Progress
-from tests.api.commands import run, run_at, start
+from tests.api.commands import new_key, rows, run, run_at, start, stored
 from tests.scripted import Answer, accept, scripted
 from tests.support import RunningNode, running_node, wait_for
 
@@ -34,30 +31,6 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
 def key(node: RunningNode, request: pytest.FixtureRequest) -> str:
     """A key of a project of the test's own."""
     return new_key(node, "p_" + str(abs(hash(request.node.name)))[:12])
-
-
-def new_key(node: RunningNode, project: str, rate: int | None = None, burst: int | None = None) -> str:
-    with contextlib.closing(KeyStore(node.data_dir / "keys.db")) as store:
-        secret = store.create(project, rate=rate, burst=burst)
-    sql = "SELECT count() FROM events"
-    wait_for(lambda: run_at(node.url, secret, "query", sql).returncode == 0, what="the key")
-    return secret
-
-
-def rows(node: RunningNode, key: str, sql: str) -> list[list[Any]]:
-    found = run(node, "query", sql, "--format", "json", key=key)
-    assert found.returncode == 0, found.stderr
-    document: dict[str, Any] = json.loads(found.stdout)
-    return list(document["rows"])
-
-
-def stored(node: RunningNode, key: str) -> int:
-    """Events, when all that was accepted is loaded."""
-    with node.client() as client:
-        wait_for(
-            lambda: not any(s["waiting"] for s in client.get("/v1/ready").json()["ledger"].values()), what="loading"
-        )
-    return int(rows(node, key, "SELECT count() FROM events")[0][0])
 
 
 def counted(text: str, read: int, accepted: int) -> bool:
