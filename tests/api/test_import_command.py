@@ -118,6 +118,20 @@ def test_every_format(node: RunningNode, key: str, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
 
+def test_files_before_one_that_failed_are_not_sent_again(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a", "b", "c")]
+    for file, text in zip(files, ('{"event": "a"}\n', '[{"event": "b"}, ', '{"event": "c"}\n'), strict=True):
+        file.write_text(text)
+    with scripted(accept) as server:
+        first = run_at(server.url, "k", "import", *files)
+        assert (first.returncode, "malformed" in first.stderr) == (1, True)
+        files[1].write_text('[{"event": "b"}, {"event": "b2"}]')
+        second = run_at(server.url, "k", "import", *files, "--go-on")
+        assert second.returncode == 0, second.stderr
+    assert [event["event"] for request in server.requests for event in request.events] == ["a", "b", "b2", "c"]
+    assert sorted(tmp_path.iterdir()) == files
+
+
 def test_columns_that_are_mapped(node: RunningNode, key: str, tmp_path: Path) -> None:
     (tmp_path / "x.tsv").write_text("ts\twho\tpage\tzip\n2026-01-31\t1\t/\t01\n2026-02-31\t2\t/\t02\n")
     maps = ("--map", "ts=timestamp", "--map", "who=user_id", "--map", "page=context.page")

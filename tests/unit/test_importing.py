@@ -86,6 +86,8 @@ def test_all_reasons_of_an_event_stand_in_one_record(tmp_path: Path) -> None:
         close(one)
     assert refused(tmp_path) == [(2, "One. Two."), (3, "is not JSON")]
     assert (one.counts.read, one.counts.accepted, one.counts.refused) == (4, 2, 2)
+    assert json.loads((tmp_path / "state").read_bytes())["line"] == 4
+    one.forget()
     assert not (tmp_path / "state").exists()
 
 

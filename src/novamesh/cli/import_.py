@@ -93,13 +93,18 @@ def import_command(
     address, patience = node_url(url, config_file, flags), Patience()
     with Client(address, node_key(key), retry_s=retry_s, stop=stop, on_wait=patience.tell) as client:
         # One after the other, to the end or to the first that cannot go on.
-        whole = [_import(client, name, options, stop) for name in files if not stop.is_set()]
-    if not all(whole) or stop.is_set():
+        done = [_import(client, name, options, stop) for name in files if not stop.is_set()]
+    if stop.is_set():
+        raise SystemExit(1)
+    # Only now: whoever gives the same command again must not send the files before the one that was interrupted again.
+    for importer in done:
+        importer.forget()
+    if any(importer.counts.refused for importer in done):
         raise SystemExit(1)
 
 
-def _import(client: Client, name: str, options: Options, stop: threading.Event) -> bool:
-    """Import one file. Returns whether all of it is accepted. Raises :class:`NovameshError`."""
+def _import(client: Client, name: str, options: Options, stop: threading.Event) -> Importer:
+    """Import one file, to its end or until ``stop`` is set. Raises :class:`NovameshError`."""
     path = None if name == STDIN else Path(name)
     opened = Opened(path)
     try:
@@ -108,12 +113,13 @@ def _import(client: Client, name: str, options: Options, stop: threading.Event) 
         begun = _progress(client, path, state, kind, options)
         context, items = _items(opened, kind, begun.place, options.mapping)
         importer = Importer(client, begun, state, refused, context=context, in_flight=options.in_flight, stop=stop)
-        return _run(importer, opened, items, refused)
+        _run(importer, opened, items, refused)
+        return importer
     finally:
         opened.close()
 
 
-def _run(importer: Importer, opened: Opened, items: Iterable[Item], refused: Path) -> bool:
+def _run(importer: Importer, opened: Opened, items: Iterable[Item], refused: Path) -> None:
     counts = importer.counts
     if counts.read:
         click.echo(f"{opened.name}: going on behind line {importer.progress.line:,}", err=True)
@@ -133,7 +139,6 @@ def _run(importer: Importer, opened: Opened, items: Iterable[Item], refused: Pat
             "run the same command to go on" if importer.resumable else f"it ends behind line {importer.progress.line:,}"
         )
         click.echo(f"{opened.name}: interrupted; {again}", err=True)
-    return done and not counts.refused
 
 
 def _summary(counts: Counts) -> str:
