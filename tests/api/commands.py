@@ -5,6 +5,7 @@ Most run in this process, as the command line's entry would run them: a process 
 
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from novamesh.cli import main
-from tests.support import RunningNode, clean_environment
+from novamesh.keys import KeyStore
+from tests.support import RunningNode, clean_environment, wait_for
 
 
 class Ended(NamedTuple):
@@ -52,6 +54,32 @@ def run_at(url: str, key: str, *arguments: object, text: str = "") -> Ended:
     with given, mock.patch.dict(os.environ, environment_of(url, key), clear=True):
         status = _status(list(map(str, arguments)))
     return Ended(status, *map(_written, streams[1:]))
+
+
+def new_key(node: RunningNode, project: str, rate: int | None = None, burst: int | None = None) -> str:
+    """A key of a project, once the node knows it."""
+    with contextlib.closing(KeyStore(node.data_dir / "keys.db")) as store:
+        secret = store.create(project, rate=rate, burst=burst)
+    sql = "SELECT count() FROM events"
+    wait_for(lambda: run_at(node.url, secret, "query", sql).returncode == 0, what="the key")
+    return secret
+
+
+def rows(node: RunningNode, key: str, sql: str) -> list[list[Any]]:
+    """The rows of a query that must succeed."""
+    found = run(node, "query", sql, "--format", "json", key=key)
+    assert found.returncode == 0, found.stderr
+    document: dict[str, Any] = json.loads(found.stdout)
+    return list(document["rows"])
+
+
+def stored(node: RunningNode, key: str) -> int:
+    """Events, when all that was accepted is loaded."""
+    with node.client() as client:
+        wait_for(
+            lambda: not any(s["waiting"] for s in client.get("/v1/ready").json()["ledger"].values()), what="loading"
+        )
+    return int(rows(node, key, "SELECT count() FROM events")[0][0])
 
 
 def _status(arguments: list[str]) -> int:

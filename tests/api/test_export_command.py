@@ -10,8 +10,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from novamesh.transfer.zstd import ZstdFile
-from tests.api.commands import run, run_at
-from tests.api.test_import_command import new_key, rows, stored
+from tests.api.commands import new_key, rows, run, run_at, stored
 from tests.scripted import Answer, Request, scripted
 from tests.support import RunningNode, running_node
 

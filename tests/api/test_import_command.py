@@ -6,7 +6,6 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pyarrow as arrow
@@ -14,9 +13,9 @@ import pyarrow.parquet as parquet
 import pytest
 
 from novamesh.transfer.progress import Progress
-from tests.api.commands import run, run_at, start
+from tests.api.commands import new_key, rows, run, run_at, start, stored
 from tests.scripted import Answer, accept, scripted
-from tests.support import RunningNode, run_cli, running_node, wait_for
+from tests.support import RunningNode, running_node, wait_for
 
 LINES = 20_000
 BAD = (7, 3_333, 12_345, 19_999)  # lines that are no events
@@ -32,31 +31,6 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
 def key(node: RunningNode, request: pytest.FixtureRequest) -> str:
     """A key of a project of the test's own."""
     return new_key(node, "p_" + str(abs(hash(request.node.name)))[:12])
-
-
-def new_key(node: RunningNode, project: str, *options: str) -> str:
-    made = run_cli("keys", "create", "--project", project, *options, "--data-dir", node.data_dir)
-    assert made.returncode == 0, made.stderr
-    secret = made.stdout.strip()
-    sql = "SELECT count() FROM events"
-    wait_for(lambda: run_at(node.url, secret, "query", sql).returncode == 0, what="the key")
-    return secret
-
-
-def rows(node: RunningNode, key: str, sql: str) -> list[list[Any]]:
-    found = run(node, "query", sql, "--format", "json", key=key)
-    assert found.returncode == 0, found.stderr
-    document: dict[str, Any] = json.loads(found.stdout)
-    return list(document["rows"])
-
-
-def stored(node: RunningNode, key: str) -> int:
-    """Events, when all that was accepted is loaded."""
-    with node.client() as client:
-        wait_for(
-            lambda: not any(s["waiting"] for s in client.get("/v1/ready").json()["ledger"].values()), what="loading"
-        )
-    return int(rows(node, key, "SELECT count() FROM events")[0][0])
 
 
 def counted(text: str, read: int, accepted: int) -> bool:
@@ -83,7 +57,7 @@ def progress(held: bytes) -> Progress:
 
 def test_an_import_that_is_interrupted_and_killed_stores_each_event_once(node: RunningNode, tmp_path: Path) -> None:
     # The rate makes it slow enough to be met in its middle, and full for each of them.
-    slow = new_key(node, "interrupted", "--rate", "8000", "--burst", "2000")
+    slow = new_key(node, "interrupted", rate=8000, burst=2000)
     file, state, refused = (tmp_path / f"x.ndjson{suffix}" for suffix in ("", ".novamesh-import", ".refused.ndjson"))
     text = [json.dumps({"event": "e", "properties": {"n": n}}) if n not in BAD else "{bad" for n in range(1, LINES + 1)]
     file.write_text("\n".join(text) + "\n")
@@ -104,7 +78,7 @@ def test_an_import_that_is_interrupted_and_killed_stores_each_event_once(node: R
     assert not after_second.settled
 
     fast = new_key(node, "interrupted")  # keys of batches belong to the project
-    third = run(node, "import", file, key=fast)
+    third = run(node, "import", file, "--go-on", key=fast)
     assert f"going on behind line {after_second.line:,}" in third.stderr
     assert counted(third.stderr, LINES, LINES - len(BAD))
     assert third.returncode == 1  # some were refused
@@ -114,7 +88,7 @@ def test_an_import_that_is_interrupted_and_killed_stores_each_event_once(node: R
 
     # Whatever place it goes on from, all that was sent before is known by its keys.
     state.write_bytes(early)
-    assert run(node, "import", file, key=fast).returncode == 1
+    assert run(node, "import", file, "--go-on", key=fast).returncode == 1
     assert stored(node, slow) == LINES - len(BAD)
     assert rows(node, slow, "SELECT count(DISTINCT properties.n) FROM events") == [[LINES - len(BAD)]]
     assert [json.loads(line)["line"] for line in refused.read_text().splitlines()] == list(BAD)
@@ -142,6 +116,20 @@ def test_every_format(node: RunningNode, key: str, tmp_path: Path) -> None:
     sql = "SELECT event, user_id, properties::VARCHAR, count() FROM events GROUP BY ALL ORDER BY ALL"
     assert [(row[:2], row[3]) for row in rows(node, key, sql)] == [(["e", f"u{n}"], 8) for n in range(3)]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+def test_files_before_one_that_failed_are_not_sent_again(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a", "b", "c")]
+    for file, text in zip(files, ('{"event": "a"}\n', '[{"event": "b"}, ', '{"event": "c"}\n'), strict=True):
+        file.write_text(text)
+    with scripted(accept) as server:
+        first = run_at(server.url, "k", "import", *files)
+        assert (first.returncode, "malformed" in first.stderr) == (1, True)
+        files[1].write_text('[{"event": "b"}, {"event": "b2"}]')
+        second = run_at(server.url, "k", "import", *files, "--go-on")
+        assert second.returncode == 0, second.stderr
+    assert [event["event"] for request in server.requests for event in request.events] == ["a", "b", "b2", "c"]
+    assert sorted(tmp_path.iterdir()) == files
 
 
 def test_columns_that_are_mapped(node: RunningNode, key: str, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from novamesh.client import Client, Unreachable
 from tests.api.contract import expect_error
 from tests.support import DEADLINE_S, RunningNode, start_serve, wait_for
 
@@ -51,6 +52,15 @@ def test_the_address_says_https(secure: TlsNode) -> None:
     with secure.client() as client:
         assert f"{secure.url}/#api" in client.post("/v1/ingest", headers={"Authorization": ""}).json()["message"]
         assert f"{secure.url}/v1/ingest" in client.get("/").text
+
+
+def test_the_python_client_trusts_what_it_is_told_to(secure: TlsNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Client(secure.url, secure.key) as client, pytest.raises(Unreachable, match=r"not trusted.*SSL_CERT_FILE"):
+        client.query("SELECT 1")
+    monkeypatch.setenv("SSL_CERT_FILE", str(FILES / "cert.pem"))
+    with Client(secure.url, secure.key) as client:
+        assert client.send([EVENT], wait=True).events == 1
+        assert client.query("SELECT 1 AS x").rows == [[1]]
 
 
 @pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2"])

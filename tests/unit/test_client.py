@@ -122,7 +122,9 @@ def test_no_error_shows_the_key() -> None:
     key = "nm_live_" + 32 * "a"
     with pytest.raises(ClientError) as odd:
         Client("http://h", key + "\n")
+    with pytest.raises(ClientError) as address:
+        Client(f"http://h/?key={key}")
     echo = Answer(401, {"error": "unauthorized", "message": f"Not {key}."})
     with scripted(echo) as server, Client(server.url, key) as client, pytest.raises(Refused) as refused:
         client.query("SELECT 1")
-    assert 32 * "a" not in f"{odd.value}{refused.value}"
+    assert 32 * "a" not in f"{odd.value}{address.value}{refused.value}"

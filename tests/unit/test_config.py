@@ -58,6 +58,10 @@ def test_a_spool_that_has_room_for_the_segment_of_each_worker() -> None:
     assert load({"spool_limit_bytes": 192 * MIB, "workers": 3}, {}).edge_workers == 3
 
 
+def test_what_clients_in_the_same_shell_use_is_no_setting() -> None:
+    assert load({}, {"NOVAMESH_KEY": "nm_live_x", "NOVAMESH_URL": "http://127.0.0.1:8000"}) == Config()
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
         load({}, {}, tmp_path / "none.toml")

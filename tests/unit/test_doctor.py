@@ -3,7 +3,6 @@
 import os
 import resource
 import socket
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from novamesh.spool.repair import REPORT_SUFFIX
 from tests.scripted import Answer, scripted
 
 CONFIG = Config()
+TLS = Path(__file__).parents[1] / "data" / "tls"
 
 
 def config(**settings: Any) -> Config:
@@ -166,14 +166,15 @@ def test_keys(tmp_path: Path) -> None:
     assert is_(directory.keys(data), "problem", "cannot be read")
 
 
-@pytest.mark.parametrize(("days", "level"), [(1, "warning"), (90, "ok")])
-def test_certificates(tmp_path: Path, days: int, level: str) -> None:
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost".split()
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run([*command, "-days", str(days), "-keyout", key, "-out", cert], check=True, capture_output=True)
-    assert is_(directory.certificate(config(tls_cert=str(cert), tls_key=str(key))), level)
-    key.write_text("")
-    assert is_(directory.certificate(config(tls_cert=str(cert), tls_key=str(key))), "problem", "no private key")
+def test_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(cert: str, key: str = "key.pem") -> Finding:
+        return directory.certificate(config(tls_cert=str(TLS / cert), tls_key=str(TLS / key)))
+
+    assert is_(found("cert.pem"), "ok", "valid until")
+    assert is_(found("expired-cert.pem"), "problem", "has expired")
+    assert is_(found("cert.pem", "other-key.pem"), "problem", "is not the key")
+    monkeypatch.setattr("novamesh.tls.SOON_S", float(1 << 40))
+    assert is_(found("cert.pem"), "warning", "expires on", "renew it")
 
 
 def test_a_port_and_who_has_it() -> None:

@@ -43,7 +43,7 @@ def test_batches_have_a_limit_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def importer(server: Scripted, tmp_path: Path, progress: Progress | None = None, **options: Any) -> Importer:
-    begun = progress or begin(server.url, "", Fingerprint(0, "", ""))
+    begun = progress or begin(server.url, "", "", Fingerprint(0, "", ""))
     stop = threading.Event()
     client = Client(server.url, "k", retry_s=0, stop=stop)
     return Importer(client, begun, tmp_path / "state", tmp_path / "refused", stop=stop, **options)
@@ -86,12 +86,14 @@ def test_all_reasons_of_an_event_stand_in_one_record(tmp_path: Path) -> None:
         close(one)
     assert refused(tmp_path) == [(2, "One. Two."), (3, "is not JSON")]
     assert (one.counts.read, one.counts.accepted, one.counts.refused) == (4, 2, 2)
+    assert json.loads((tmp_path / "state").read_bytes())["line"] == 4
+    one.forget()
     assert not (tmp_path / "state").exists()
 
 
 def test_what_was_refused_but_not_counted_is_not_written_twice(tmp_path: Path) -> None:
     with scripted(accept) as server:
-        begun = begin(server.url, "", Fingerprint(0, "", ""))
+        begun = begin(server.url, "", "", Fingerprint(0, "", ""))
         (tmp_path / "refused").write_bytes(b'{"line":1,"reason":"r"}\n{"line":2,"reason":"again"}\n{"li')
         begun.refused_bytes = len(b'{"line":1,"reason":"r"}\n')
         one = importer(server, tmp_path, begun)

@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from novamesh.transfer import progress
-from novamesh.transfer.progress import Fingerprint, Progress, ProgressError, begin, fingerprint, resume, save
+from novamesh.transfer.progress import Fingerprint, Progress, ProgressError, begin, fingerprint, resume, save, sender_of
 
-URL, OPTIONS = "http://127.0.0.1:8000", "--format ndjson"
+URL, SENDER, OPTIONS = "http://127.0.0.1:8000", sender_of("nm_live_x"), "--format ndjson"
 
 
 @pytest.fixture
@@ -24,15 +24,15 @@ def state(tmp_path: Path) -> Path:
 
 
 def again(
-    state: Path, file: Fingerprint, target: str = URL, options: str = OPTIONS, go_on: bool = False
+    state: Path, file: Fingerprint, target: str = URL, sender: str = SENDER, options: str = OPTIONS, go_on: bool = False
 ) -> Progress | None:
-    return resume(state, target, options, file, go_on=go_on)
+    return resume(state, target, sender, options, file, go_on=go_on)
 
 
 def test_what_is_saved_is_gone_on_with(state: Path, data: Path) -> None:
     file = fingerprint(data)
     assert again(state, file) is None
-    begun = begin(URL, OPTIONS, file)
+    begun = begin(URL, SENDER, OPTIONS, file)
     begun.position, begun.line = 1000, 10
     save(state, begun)
     assert again(state, file) == begun
@@ -40,7 +40,7 @@ def test_what_is_saved_is_gone_on_with(state: Path, data: Path) -> None:
 
 
 def test_keys_are_of_the_import_the_place_and_the_contents(data: Path) -> None:
-    one, other = (begin(URL, OPTIONS, fingerprint(data)) for _ in range(2))
+    one, other = (begin(URL, SENDER, OPTIONS, fingerprint(data)) for _ in range(2))
     keys = {one.key(0, b"a"), one.key(0, b"b"), one.key(1, b"a"), other.key(0, b"a")}
     assert len(keys) == 4
     assert one.key(0, b"a") in keys
@@ -49,7 +49,7 @@ def test_keys_are_of_the_import_the_place_and_the_contents(data: Path) -> None:
 
 @pytest.mark.parametrize("change", [lambda b: b + b"a", lambda b: b"b" + b[1:], lambda b: b[:-1] + b"b"])
 def test_a_file_that_has_changed(state: Path, data: Path, change: object) -> None:
-    save(state, begin(URL, OPTIONS, fingerprint(data)))
+    save(state, begin(URL, SENDER, OPTIONS, fingerprint(data)))
     assert callable(change)
     data.write_bytes(change(data.read_bytes()))
     with pytest.raises(ProgressError, match="has changed"):
@@ -61,12 +61,15 @@ def test_a_file_that_has_changed(state: Path, data: Path, change: object) -> Non
 
 def test_another_node_other_options_another_version(state: Path, data: Path) -> None:
     file = fingerprint(data)
-    save(state, begin(URL, OPTIONS, file))
+    save(state, begin(URL, SENDER, OPTIONS, file))
     with pytest.raises(ProgressError, match=f"begun for {URL}"):
         again(state, file, target="http://other")
+    with pytest.raises(ProgressError, match="another key"):
+        again(state, file, sender=sender_of("nm_live_y"))
+    assert again(state, file, sender=sender_of("nm_live_y"), go_on=True) is not None
     with pytest.raises(ProgressError, match="other options"):
         again(state, file, options="--format csv")
-    save(state, msgspec.structs.replace(begin(URL, OPTIONS, file), version=2))
+    save(state, msgspec.structs.replace(begin(URL, SENDER, OPTIONS, file), version=2))
     with pytest.raises(ProgressError, match="another version"):
         again(state, file)
     state.write_bytes(b"{")
@@ -76,7 +79,7 @@ def test_another_node_other_options_another_version(state: Path, data: Path) -> 
 
 def test_keys_that_may_be_forgotten(state: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = fingerprint(data)
-    begun = begin(URL, OPTIONS, file)
+    begun = begin(URL, SENDER, OPTIONS, file)
     now = time.time()
     for settled in (True, False):
         begun.settled = settled
@@ -94,4 +97,4 @@ def test_keys_that_may_be_forgotten(state: Path, data: Path, monkeypatch: pytest
 
 def test_where_it_cannot_be_written(data: Path) -> None:
     with pytest.raises(ProgressError, match="--state-dir"):
-        save(data / "x", begin(URL, OPTIONS, fingerprint(data)))
+        save(data / "x", begin(URL, SENDER, OPTIONS, fingerprint(data)))

@@ -34,6 +34,7 @@ class Options(msgspec.Struct, frozen=True):
     in_flight: int
     state_dir: Path | None
     go_on: bool
+    sender: str
 
     def text(self, kind: str) -> str:
         """What batches depend on, in words: as the command line had it."""
@@ -58,7 +59,7 @@ class Options(msgspec.Struct, frozen=True):
     help="Where progress and refused lines are written; default: beside the file.",
 )
 @click.option("--retry", "retry_s", type=click.IntRange(0), default=RETRY_S, show_default=True, metavar="SECONDS")
-@click.option("--go-on", is_flag=True, help="Go on though the file has changed or the interruption is long ago.")
+@click.option("--go-on", is_flag=True, help="Go on though file or key have changed, or it is long ago.")
 @node_options
 def import_command(
     files: tuple[str, ...],
@@ -87,18 +88,23 @@ def import_command(
         raise click.BadParameter("give one character, or \\t", param_hint="--delimiter")
     mapping = tables.Mapping(dict(_pair(one) for one in maps), event_name, strings, delimiter.replace("\\t", "\t"))
     mapping.check()
-    options = Options(kind, mapping, in_flight, state_dir, go_on)
+    options = Options(kind, mapping, in_flight, state_dir, go_on, progress.sender_of(node_key(key)))
     stop = threading.Event()
     address, patience = node_url(url, config_file, flags), Patience()
     with Client(address, node_key(key), retry_s=retry_s, stop=stop, on_wait=patience.tell) as client:
         # One after the other, to the end or to the first that cannot go on.
-        whole = [_import(client, name, options, stop) for name in files if not stop.is_set()]
-    if not all(whole) or stop.is_set():
+        done = [_import(client, name, options, stop) for name in files if not stop.is_set()]
+    if stop.is_set():
+        raise SystemExit(1)
+    # Only now: whoever gives the same command again must not send the files before the one that was interrupted again.
+    for importer in done:
+        importer.forget()
+    if any(importer.counts.refused for importer in done):
         raise SystemExit(1)
 
 
-def _import(client: Client, name: str, options: Options, stop: threading.Event) -> bool:
-    """Import one file. Returns whether all of it is accepted. Raises :class:`NovameshError`."""
+def _import(client: Client, name: str, options: Options, stop: threading.Event) -> Importer:
+    """Import one file, to its end or until ``stop`` is set. Raises :class:`NovameshError`."""
     path = None if name == STDIN else Path(name)
     opened = Opened(path)
     try:
@@ -107,12 +113,13 @@ def _import(client: Client, name: str, options: Options, stop: threading.Event) 
         begun = _progress(client, path, state, kind, options)
         context, items = _items(opened, kind, begun.place, options.mapping)
         importer = Importer(client, begun, state, refused, context=context, in_flight=options.in_flight, stop=stop)
-        return _run(importer, opened, items, refused)
+        _run(importer, opened, items, refused)
+        return importer
     finally:
         opened.close()
 
 
-def _run(importer: Importer, opened: Opened, items: Iterable[Item], refused: Path) -> bool:
+def _run(importer: Importer, opened: Opened, items: Iterable[Item], refused: Path) -> None:
     counts = importer.counts
     if counts.read:
         click.echo(f"{opened.name}: going on behind line {importer.progress.line:,}", err=True)
@@ -132,7 +139,6 @@ def _run(importer: Importer, opened: Opened, items: Iterable[Item], refused: Pat
             "run the same command to go on" if importer.resumable else f"it ends behind line {importer.progress.line:,}"
         )
         click.echo(f"{opened.name}: interrupted; {again}", err=True)
-    return done and not counts.refused
 
 
 def _summary(counts: Counts) -> str:
@@ -168,10 +174,10 @@ def _state_files(path: Path | None, state_dir: Path | None) -> tuple[Path | None
 def _progress(client: Client, path: Path | None, state: Path | None, kind: str, options: Options) -> Progress:
     text = options.text(kind)
     if path is None or state is None:
-        return progress.begin(client.url, text, Fingerprint(0, "", ""))
+        return progress.begin(client.url, options.sender, text, Fingerprint(0, "", ""))
     file = progress.fingerprint(path)
-    found = progress.resume(state, client.url, text, file, go_on=options.go_on)
-    return found or progress.begin(client.url, text, file)
+    found = progress.resume(state, client.url, options.sender, text, file, go_on=options.go_on)
+    return found or progress.begin(client.url, options.sender, text, file)
 
 
 def _items(opened: Opened, kind: str, start: Place, mapping: tables.Mapping) -> tuple[bytes, Iterable[Item]]:

@@ -27,6 +27,9 @@ class ClientError(NovameshError):
 
     passing = False
 
+    def __init__(self, message: str) -> None:
+        super().__init__(redact(message))
+
 
 class Unreachable(ClientError):
     """There was no answer."""
@@ -48,7 +51,7 @@ class Refused(ClientError):
     def __init__(
         self, status: int, code: str, message: str, details: tuple[Detail, ...] = (), retry_after_s: float | None = None
     ) -> None:
-        super().__init__(redact(message))
+        super().__init__(message)
         self.status = status
         self.code = code
         self.details = details

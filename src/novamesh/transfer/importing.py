@@ -127,9 +127,13 @@ class Importer:
         if failure and not isinstance(failure, Stopped):
             self._save()
             raise failure
-        done = not self._stop.is_set()
-        self._finish(done)
-        return done
+        self._save()
+        return not self._stop.is_set()
+
+    def forget(self) -> None:
+        """Remove the progress file: the next import of this file is another one."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
 
     def _read(self, source: Iterator[Batch]) -> Iterator[Batch]:
         """Only while it reads may a signal break in: see :meth:`interrupted`."""
@@ -220,12 +224,6 @@ class Importer:
             self._refused.flush()
             save(self._path, self.progress)
         self._saved = time.monotonic()
-
-    def _finish(self, done: bool) -> None:
-        if not done:
-            self._save()
-        elif self._path is not None:
-            self._path.unlink(missing_ok=True)
 
 
 class Interrupted(Exception):

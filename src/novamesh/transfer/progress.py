@@ -48,11 +48,15 @@ class Counts(msgspec.Struct):
 
 
 class Progress(msgspec.Struct, kw_only=True):
-    """What the file holds. ``options`` are those on which the batches depend; ``at`` is in seconds since 1970."""
+    """What the file holds. ``options`` are those on which the batches depend; ``at`` is in seconds since 1970.
+
+    ``sender`` tells one API key from another and nothing more of it: another may be of another project.
+    """
 
     version: int = VERSION
     id: str
     target: str
+    sender: str
     options: str
     file: Fingerprint
     position: int = 0
@@ -71,16 +75,21 @@ class Progress(msgspec.Struct, kw_only=True):
         return f"import-{self.id}-{start}-{hashlib.sha256(body).hexdigest()[:16]}"
 
 
-def begin(target: str, options: str, file: Fingerprint) -> Progress:
+def sender_of(key: str) -> str:
+    """What is kept of an API key."""
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def begin(target: str, sender: str, options: str, file: Fingerprint) -> Progress:
     """The progress of an import that has sent nothing yet."""
-    return Progress(id=secrets.token_hex(8), target=target, options=options, file=file, counts=Counts())
+    return Progress(id=secrets.token_hex(8), target=target, sender=sender, options=options, file=file, counts=Counts())
 
 
-def resume(path: Path, target: str, options: str, file: Fingerprint, *, go_on: bool) -> Progress | None:
+def resume(path: Path, target: str, sender: str, options: str, file: Fingerprint, *, go_on: bool) -> Progress | None:
     """Where the import that left this file stopped; None if there is no such file.
 
     Raises :class:`ProgressError` if it was for another node or with other options; unless ``go_on``, also if the file
-    has changed, or if it is so long ago that the node may have forgotten the keys of what was under way.
+    or the key has changed, or if it is so long ago that the node may have forgotten the keys of what was under way.
     """
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Progress)
@@ -98,6 +107,8 @@ def resume(path: Path, target: str, options: str, file: Fingerprint, *, go_on: b
         )
     if found.target != target:
         raise ProgressError(f"the import was begun for {found.target}; give --url {found.target}, or {again}")
+    if found.sender != sender and not go_on:
+        raise ProgressError("the import was begun with another key; if that is of the same project, go on with --go-on")
     if found.options != options:
         raise ProgressError(f"the import was begun with other options ({found.options}); give the same, or {again}")
     if not found.settled and not go_on and not 0 <= time.time() - found.at < SAFE_S:
@@ -106,7 +117,7 @@ def resume(path: Path, target: str, options: str, file: Fingerprint, *, go_on: b
             f" thousand events behind line {found.line:,} could be stored twice; see with novamesh query which are"
             " there, then go on with --go-on"
         )
-    return msgspec.structs.replace(found, file=file)
+    return msgspec.structs.replace(found, file=file, sender=sender)
 
 
 def save(path: Path, progress: Progress) -> None:
