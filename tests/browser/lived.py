@@ -9,9 +9,11 @@ import sqlite3
 import time
 from pathlib import Path
 
+import httpx
+
 from novamesh.status.metrics import WorkerMetrics
 from novamesh.status.uptime import DAY_S
-from tests.support import RunningNode
+from tests.support import RunningNode, wait_for
 
 # Days ago, hour of the day, seconds; oldest first.
 OUTAGES = ((17, 3.5, 4_980), (17, 16.2, 1_150), (9, 9.1, 47), (2, 11.75, 265))
@@ -67,3 +69,4 @@ def give_past(node: RunningNode) -> None:
     """That past, for a node that has just started."""
     write_uptime(node.data_dir, time.time())
     write_traffic(node.data_dir, time.time())
+    wait_for(lambda: "Downtime on 3 days" in httpx.get(node.url).text, what="the past on the page")

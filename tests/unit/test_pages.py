@@ -301,6 +301,7 @@ def test_every_endpoint_is_there() -> None:
             assert parameter.text in text
         for answer in endpoint.answers:
             assert f"{answer.status} " in text
+            assert answer.when in text
 
 
 def test_example_responses_are_what_clients_get() -> None:
