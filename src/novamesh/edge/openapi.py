@@ -17,6 +17,7 @@ from novamesh.edge.endpoint import JSON, Endpoint, Parameter, Reply
 from novamesh.edge.endpoints import ENDPOINTS
 from novamesh.edge.examples import commands
 from novamesh.edge.ingest import JSON_HEADERS
+from novamesh.edge.request import is_known
 from novamesh.edge.unlisted import UNLISTED
 from novamesh.edge.worker import Worker
 from novamesh.errors import InternalError, RequestError, by_code
@@ -51,16 +52,11 @@ async def openapi(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
     """The document. Returns 0: no events were accepted."""
     body, etag = _encoded(worker.config.base_url)
     headers = [("etag", etag), ("cache-control", "no-cache")]
-    if _knows(scope.headers.get("if-none-match"), etag):
+    if is_known(scope, etag):
         protocol.response_empty(304, headers)
     else:
         protocol.response_bytes(200, [*JSON_HEADERS, *headers], body)
     return 0
-
-
-def _knows(sent: str | None, etag: str) -> bool:
-    tags = [tag.strip().removeprefix("W/") for tag in (sent or "").split(",")]
-    return etag in tags or tags == ["*"]
 
 
 @lru_cache(1)

@@ -221,6 +221,12 @@ def _inflate(data: bytes, limit: int, name: str, make: Callable[[], Any]) -> byt
     raise InvalidEncoding(f"The body holds more than {MAX_MEMBERS} pieces of {name} data; compress it as one.")
 
 
+def is_known(scope: Scope, etag: str) -> bool:
+    """Whether the client has the document of this ``etag`` (RFC 9110, 13.1.2): then the answer is a 304."""
+    tags = [tag.strip().removeprefix("W/") for tag in (read_header(scope, "if-none-match") or "").split(",")]
+    return etag in tags or tags == ["*"]
+
+
 def read_parameters(query_string: str, known: tuple[str, ...]) -> dict[str, str]:
     """Query parameters by name, each at most once. Raises :class:`InvalidParameter`."""
     if not query_string:

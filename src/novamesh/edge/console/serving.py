@@ -13,7 +13,7 @@ from typing import NamedTuple
 from granian.rsgi import HTTPProtocol, Scope
 from isal import isal_zlib
 
-from novamesh.edge.request import read_header
+from novamesh.edge.request import is_known, read_header
 from novamesh.edge.worker import Worker
 from novamesh.errors import NotFound
 
@@ -89,7 +89,7 @@ def _serve(name: str, scope: Scope, protocol: HTTPProtocol) -> int:
     gzipped = "gzip" in _accepted(read_header(scope, "accept-encoding") or "")
     etag = f'"{found.etag}-gzip"' if gzipped else f'"{found.etag}"'
     headers = [*found.headers, ("etag", etag)]
-    if found.etag in (read_header(scope, "if-none-match") or ""):
+    if is_known(scope, etag):
         protocol.response_empty(304, headers)
         return 0
     if gzipped:
