@@ -2,6 +2,7 @@
 
 import type { Completion, CompletionContext, CompletionResult, CompletionSource } from "@codemirror/autocomplete";
 import { keywordCompletionSource } from "@codemirror/lang-sql";
+import { syntaxTree } from "@codemirror/language";
 import type { Schema } from "./api";
 import { dialect } from "./dialect";
 import { grouped, json, type Value } from "./values";
@@ -52,6 +53,7 @@ export class Completions {
   }
 
   readonly source: CompletionSource = async (context): Promise<CompletionResult | null> => {
+    if (/Comment$/.test(syntaxTree(context.state).resolveInner(context.pos, -1).name)) return null;
     const line = context.state.doc.lineAt(context.pos);
     const before = context.state.sliceDoc(Math.max(line.from, context.pos - 1000), context.pos);
     const string = IN_STRING.exec(before);

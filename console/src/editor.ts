@@ -122,8 +122,6 @@ function takeCompletion(view: EditorView): boolean {
 export interface EditorHooks {
   /** Ctrl-Enter, or Cmd-Enter. */
   run: () => void;
-  /** Escape, when it closes nothing. Returns whether it did something. */
-  escape: () => boolean;
   changed: (text: string) => void;
 }
 
@@ -156,7 +154,6 @@ export class Editor {
           closeBrackets(),
           autocompletion({ override: [completions.source], icons: false }),
           keymap.of([...closeBracketsKeymap, ...completionKeymap, ...historyKeymap, ...defaultKeymap]),
-          Prec.lowest(keymap.of([{ key: "Escape", run: () => hooks.escape() }])),
           sql({ dialect }),
           syntaxHighlighting(colours),
           theme,

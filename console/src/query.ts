@@ -43,7 +43,6 @@ export class QueryView {
   ) {
     this.editor = new Editor(byId("editor"), text, completions, {
       run: () => this.toggle(),
-      escape: () => this.cancel(),
       changed: (draft) => {
         saveDraft(draft);
         // What was linked is no longer what is there, and would come back with a reload.
@@ -87,6 +86,7 @@ export class QueryView {
     this.#progress.textContent = "";
   }
 
+  /** Keys that nothing else had a use for: Escape closes what the editor offers first. */
   #onKey(event: KeyboardEvent): void {
     if (byId("query").hidden || event.defaultPrevented || document.querySelector("dialog[open]")) return;
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.toggle();

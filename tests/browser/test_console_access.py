@@ -43,9 +43,15 @@ def test_the_key_is_asked_for_and_kept_in_the_tab_alone(console: Console, pages:
 
 
 def test_a_wrong_key_is_told(console: Console) -> None:
-    page = console(key="nm_live_" + "0" * 32, expected=("status of 401",))
+    page = console(key="nm_live_" + "0" * 32, expected=("status of 40[13]",))
     expect(page.get_by_role("heading", name="This key is not known here")).to_be_visible()
     axe(page)
+    body = json.dumps({"error": "forbidden", "message": "This key lacks the scope query."})
+    page.route("**/v1/schema", lambda route: route.fulfill(status=403, content_type="application/json", body=body))
+    page.get_by_label("API key").fill("nm_live_" + "1" * 32)
+    button(page, "Use key").click()
+    expect(page.get_by_role("heading", name="This key may not read")).to_be_visible()
+    expect(page.locator("#state")).to_contain_text("This key lacks the scope query.")
 
 
 def test_without_events_the_command_to_send_one_is_shown(console: Console, shop_node: RunningNode) -> None:
