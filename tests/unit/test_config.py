@@ -52,10 +52,6 @@ def test_what_stops_the_start(
         load(flags, environment)
 
 
-def test_what_clients_in_the_same_shell_use_is_no_setting() -> None:
-    assert load({}, {"NOVAMESH_KEY": "nm_live_x", "NOVAMESH_URL": "http://127.0.0.1:8000"}) == Config()
-
-
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
         load({}, {}, tmp_path / "none.toml")
@@ -71,6 +67,10 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 )
 def test_the_address_for_clients(config: Config, url: str) -> None:
     assert config.base_url == url
+
+
+def test_what_clients_in_the_same_shell_use_is_no_setting() -> None:
+    assert load({}, {"NOVAMESH_KEY": "nm_live_x", "NOVAMESH_URL": "http://127.0.0.1:8000"}) == Config()
 
 
 def test_workers() -> None:
