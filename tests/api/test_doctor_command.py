@@ -24,12 +24,12 @@ def test_a_node_that_is_well(shared_node: RunningNode) -> None:
 
 
 def test_a_problem_says_what_to_do(tmp_path: Path) -> None:
-    found = run_at("", "", "doctor", "--data-dir", tmp_path / "data", "--port", 0, "--spool-limit-bytes", 1)
+    found = run_at("", "", "doctor", "--data-dir", tmp_path / "data", "--port", 0, "--disk-reserve-bytes", 1 << 60)
     assert found.returncode == 1
     lines = found.stdout.splitlines()
     (place,) = [n for n, line in enumerate(lines) if line.startswith("problem")]
-    assert "spool_limit_bytes" in lines[place]
-    assert "→ make the limit" in lines[place + 1]
+    assert "disk_reserve_bytes" in lines[place]
+    assert "→ free the disk" in lines[place + 1]
     assert list(tmp_path.iterdir()) == []  # nothing is made
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from novamesh.edge.documents import RESULT, QueryBody
 from novamesh.edge.endpoint import JSON, Endpoint, Parameter, Reply
 from novamesh.edge.failures import OF_BODY, OF_SQL
-from novamesh.errors import InvalidParameter, NotFound
+from novamesh.errors import NotFound
 from novamesh.status.exposition import CONTENT_TYPE
 
 _UNCHANGED = Reply(304, "It is the one that If-None-Match names.")
@@ -30,7 +30,6 @@ UNLISTED: tuple[Endpoint, ...] = (
         examples=(),
         answers=(),
         replies=(Reply(200, "The page.", {"text/html; charset=utf-8": None}), _UNCHANGED),
-        fails=(InvalidParameter,),
     ),
     Endpoint(
         method="GET",

@@ -90,7 +90,7 @@ def _serve(name: str, scope: Scope, protocol: HTTPProtocol) -> int:
     etag = f'"{found.etag}-gzip"' if gzipped else f'"{found.etag}"'
     headers = [*found.headers, ("etag", etag)]
     if is_known(scope, etag):
-        protocol.response_empty(304, headers)
+        protocol.response_empty(304, [header for header in headers if header[0] != "content-type"])
         return 0
     if gzipped:
         headers.append(("content-encoding", "gzip"))
