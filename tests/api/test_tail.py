@@ -10,6 +10,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import h2.connection
+import h2.events
 import httpx
 import pytest
 
@@ -288,3 +290,34 @@ def test_nothing_is_followed_without_a_tail(make_node: Any) -> None:
         send(node, "seen")
         reader.wait_for("seen")
     wait_for(lambda: open_segments() == 1, what="the end of following")
+
+
+def test_leaving_one_stream_of_a_connection_leaves_the_others(make_node: Any) -> None:
+    """Over HTTP/2 a reader may give up a stream and go on with the connection."""
+    node = make_node(workers=1)
+    host, port = httpx.URL(node.url).host, httpx.URL(node.url).port
+    protocol = h2.connection.H2Connection()
+    protocol.initiate_connection()
+    with socket.create_connection((host, port), DEADLINE_S) as connection:
+
+        def ask(stream: int, path: str) -> None:
+            head = [(":method", "GET"), (":scheme", "http"), (":authority", "node"), (":path", path)]
+            protocol.send_headers(stream, [*head, ("authorization", f"Bearer {node.key}")], end_stream=True)
+            connection.sendall(protocol.data_to_send())
+
+        def read_data(stream: int) -> bytes:
+            while True:
+                received = connection.recv(65536)
+                assert received, "the connection was cut"
+                for event in protocol.receive_data(received):
+                    if isinstance(event, h2.events.DataReceived) and event.stream_id == stream:
+                        return event.data or b""
+                connection.sendall(protocol.data_to_send())
+
+        ask(1, "/v1/tail")
+        assert read_data(1) == b"retry: 1000\n\n"
+        protocol.reset_stream(1)
+        connection.sendall(protocol.data_to_send())
+        wait_for(lambda: "novamesh_tails_open 0\n" in httpx.get(node.url + "/metrics").text)
+        ask(3, "/v1/health")
+        assert b'"status"' in read_data(3)

@@ -83,10 +83,13 @@ async def _serve(opened: Tail, scope: Scope, protocol: HTTPProtocol) -> None:
         if opened.ended.done():
             await asyncio.wait((sending, gone), timeout=LAST_S, return_when=asyncio.FIRST_COMPLETED)
         if not sending.done():
-            cut(scope.client)
+            if not gone.done():
+                cut(scope.client)  # it reads nothing; of an HTTP/2 connection a reader may leave one stream alone
             raise ClientGone
         sending.result()
-    except (ProtocolClosed, TimeoutError):
+    except ProtocolClosed:
+        raise ClientGone from None
+    except TimeoutError:
         cut(scope.client)
         raise ClientGone from None
     finally:

@@ -190,7 +190,6 @@ class Tails:
                     if not self._tails:
                         self._follower = self._task = None
                         return
-                self._check()
                 started = time.monotonic()
                 await self._look(follower)
                 pause_s = min(LONGEST_POLL_S, max(POLL_S, REST * (time.monotonic() - started)))
@@ -198,8 +197,9 @@ class Tails:
             follower.close()
 
     async def _look(self, follower: Follower) -> None:
-        spaces = {tail.space for tail in self._tails}
         try:
+            self._check()
+            spaces = {tail.space for tail in self._tails}
             # Never cancelled while it reads: the follower would be closed under it.
             found = await asyncio.shield(asyncio.to_thread(follower.read, spaces))
             await self._give(found)
