@@ -165,7 +165,7 @@ def test_a_degraded_node_says_what_is_unwell_and_since_when(make_node: Callable[
     try:
         text = wait_for(lambda: _degraded(node), what="the page to say so")
         assert re.search(r"store : .* since \d\d:\d\d UTC", text)
-        assert "What became of the events is not known while the store does not answer." in text
+        assert "What became of them is not known while the store does not answer." in text
         # What the dead worker accepted in this hour is still drawn.
         assert re.search(r"p50 p99 [\d.]+ ms / [\d.]+ ms slowest p99", text)
     finally:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from novamesh.status.history import LEAST_S, Minute, history
+from novamesh.status.history import LEAST_S, Minute, Reader, history
 from novamesh.status.metrics import WorkerMetrics
 
 T0 = 1_750_000_020.0
@@ -78,3 +78,15 @@ def test_leaving_does_not_count_as_a_minute(tmp_path: Path) -> None:
     lived(worker, T0, T0 + 10)
     worker.close()
     assert [minute.events_s for minute in history(tmp_path, T0 + 10)][-2:] == [None, 0.0]
+
+
+def test_a_reader_measures_once_a_second(tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    assert reader.minutes(T0)[-1].p50_ms is None
+    worker = WorkerMetrics(tmp_path, 1)
+    worker.observe(1 * MS, T0)
+    assert reader.minutes(T0 + 0.9)[-1].p50_ms is None
+    assert reader.minutes(T0 + 1) == history(tmp_path, T0 + 1)
+    assert reader.minutes(T0 + 1)[-1].p50_ms is not None
+    assert reader.minutes(T0 - 50)[-1].p50_ms is None  # a clock set back does not make it wait
+    worker.close()

@@ -12,7 +12,6 @@ from novamesh.edge.ingest import JSON_HEADERS
 from novamesh.edge.worker import Worker
 from novamesh.errors import Detail, NotReady
 from novamesh.status import metrics
-from novamesh.status.history import history
 from novamesh.status.ledger import Entry, total
 
 
@@ -80,7 +79,7 @@ def page_data(worker: Worker, now: float) -> pages.PageData:
         since=worker.since.note(problems, now),
         p50_ms=snapshot.p50_ms,
         window="last hour",
-        minutes=history(worker.run_directory, now),
+        minutes=worker.history.minutes(now),
         report=worker.uptime.report(now),
         base_url=worker.config.base_url,
         events_accepted=snapshot.events,

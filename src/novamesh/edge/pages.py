@@ -22,7 +22,7 @@ from novamesh.edge.reference import reference
 from novamesh.edge.text import clock, milliseconds, moment
 from novamesh.status.health import Problem
 from novamesh.status.history import Minute, no_history
-from novamesh.status.ledger import Entry, terms
+from novamesh.status.ledger import Entry, identity
 from novamesh.status.uptime import Report
 
 
@@ -153,22 +153,17 @@ def _uptime(data: PageData) -> tuple[str, str]:
 def _ledger(data: PageData) -> str:
     as_of = f"As of {moment(data.now_s):%Y-%m-%d %H:%M:%S} UTC."
     since = f"{data.events_accepted:,} events accepted since this node started."
-    return f'{_identity(data.ledger)}<p class="muted small">{since} {as_of}</p>'
+    return f'<p class="small">{since} {as_of}</p>{_identity(data.ledger)}'
 
 
 def _identity(entry: Entry | None) -> str:
     if entry is None:
-        return "<p>What became of the events is not known while the store does not answer.</p>"
-    shown = [_term(count, name) for name, count in terms(entry)]
-    line = f"<p>{_term(entry.accepted, 'accepted')} = {' + '.join(shown)}</p>"
+        return "<p>What became of them is not known while the store does not answer.</p>"
+    line = f"In all, {identity(entry)}."
     if not entry.damaged and not entry.missing:
-        return line
-    return f'{line}<p class="bad">Not all accepted events are stored: novamesh verify says which, and what to do.</p>'
-
-
-def _term(count: int, name: str) -> str:
-    css = ' class="bad"' if name in ("damaged", "missing") else ""
-    return f"<span{css}><b>{count:,}</b> {name}</span>"
+        return f"<p>{line}</p>"
+    told = "Not all accepted events are stored: novamesh verify says which, and what to do."
+    return f'<p class="bad">{line}</p><p class="bad">{told}</p>'
 
 
 def _health(data: PageData) -> str:

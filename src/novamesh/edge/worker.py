@@ -24,6 +24,7 @@ from novamesh.spool import tally
 from novamesh.spool.tally import Tally
 from novamesh.spool.writer import Limits, SpoolWriter
 from novamesh.sql.types import PathTypes
+from novamesh.status import history
 from novamesh.status.health import Problem, Since, store_problems
 from novamesh.status.ledger import Ledger, ledger
 from novamesh.status.metrics import WorkerMetrics
@@ -65,6 +66,7 @@ class Worker:
         self.waiting = Waiting(self.socket)
         self.tails = Tails(config, directory.spool, directory.ledger, directory.stopping, self.metrics)
         self.since = Since()
+        self.history = history.Reader(directory.run)
         self._tasks = [loop.create_task(self._tend()), loop.create_task(self._ask_store())]
         self.idle.start()
         self.metrics.heartbeat(time.time(), True)

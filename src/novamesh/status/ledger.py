@@ -60,15 +60,17 @@ def total(entries: Iterable[Entry]) -> Entry:
     return Entry(*map(sum, zip(*rows, strict=True))) if rows else Entry()
 
 
-def terms(entry: Entry) -> list[tuple[str, int]]:
-    """What the accepted events have become, by name; damaged and missing ones only if there are any."""
-    shown = [(name, getattr(entry, name)) for name in ("stored", "duplicates", "quarantined", "waiting")]
-    return shown + [(name, count) for name in ("damaged", "missing") if (count := getattr(entry, name))]
-
-
 def identity(entry: Entry) -> str:
-    """The ledger in one line."""
-    return f"{entry.accepted:,} accepted = {' + '.join(f'{count:,} {name}' for name, count in terms(entry))}"
+    """The ledger in one line; damaged and missing events only if there are any."""
+    terms = [
+        f"{entry.stored:,} stored",
+        f"{entry.duplicates:,} duplicates",
+        f"{entry.quarantined:,} quarantined",
+        f"{entry.waiting:,} waiting",
+    ]
+    terms += [f"{entry.damaged:,} damaged"] if entry.damaged else []
+    terms += [f"{entry.missing:,} missing"] if entry.missing else []
+    return f"{entry.accepted:,} accepted = {' + '.join(terms)}"
 
 
 def problem(gaps: Mapping[str, Gaps]) -> str | None:
