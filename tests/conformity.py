@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 from jsonschema import Draft202012Validator
 
-from novamesh.edge.openapi import document
+from novamesh.edge.api.openapi import document
 
 Document = dict[str, Any]
 _ROOT = "https://node.example/openapi"

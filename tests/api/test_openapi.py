@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from novamesh.edge.openapi import document
+from novamesh.edge.api.openapi import document
 from tests.api.contract import connected, head, read_answer
 from tests.conformity import check, operation, strict
 from tests.support import RunningNode, run_cli, wait_for

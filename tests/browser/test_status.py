@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from novamesh.edge.pages import CONTENT_SECURITY_POLICY, PageData, render
+from novamesh.edge.page.pages import CONTENT_SECURITY_POLICY, PageData, render
 from novamesh.status.health import Problem
 from novamesh.status.ledger import Entry
 from novamesh.status.uptime import no_data

@@ -15,8 +15,8 @@ from random import Random
 from typing import Any, Final
 from urllib.parse import quote
 
-from novamesh.edge.endpoints import ENDPOINTS
-from novamesh.edge.unlisted import UNLISTED
+from novamesh.edge.api.endpoints import ENDPOINTS
+from novamesh.edge.api.unlisted import UNLISTED
 from novamesh.errors import by_code
 from tests.api.contract import address, deflated, encoded, zstandard
 from tests.fuzz.mutate import mutate

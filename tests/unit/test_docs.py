@@ -9,7 +9,8 @@ import pytest
 from novamesh import node
 from novamesh.cli import cli
 from novamesh.config import Config, settings
-from novamesh.edge import connection, documents, ingest, query, rates, request
+from novamesh.edge import connection, ingest, query, rates, request
+from novamesh.edge.api import documents
 from novamesh.errors import by_code
 from novamesh.event import model
 from novamesh.spool import writer

@@ -9,12 +9,12 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from novamesh.edge import query
+from novamesh.edge.api.documents import QueryBody
+from novamesh.edge.api.endpoint import Endpoint, ParameterType
+from novamesh.edge.api.endpoints import ENDPOINTS
+from novamesh.edge.api.openapi import document
+from novamesh.edge.api.unlisted import UNLISTED
 from novamesh.edge.app import ROUTES
-from novamesh.edge.documents import QueryBody
-from novamesh.edge.endpoint import Endpoint, ParameterType
-from novamesh.edge.endpoints import ENDPOINTS
-from novamesh.edge.openapi import document
-from novamesh.edge.unlisted import UNLISTED
 from novamesh.errors import by_code
 from novamesh.event.accept import BATCH_FIELDS
 from novamesh.event.model import FIELDS, Batch, EventText

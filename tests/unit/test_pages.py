@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from novamesh.edge.bars import OUTAGES_SHOWN
-from novamesh.edge.endpoints import ENDPOINTS, Example
-from novamesh.edge.examples import LANGUAGES, commands, curl, javascript, python
-from novamesh.edge.pages import CONTENT_SECURITY_POLICY, PageData, render, render_live
+from novamesh.edge.api.endpoints import ENDPOINTS, Example
+from novamesh.edge.page.bars import OUTAGES_SHOWN
+from novamesh.edge.page.examples import LANGUAGES, commands, curl, javascript, python
+from novamesh.edge.page.pages import CONTENT_SECURITY_POLICY, PageData, render, render_live
 from novamesh.errors import InvalidEvent, by_code
 from novamesh.event.accept import accept_batch, accept_event
 from novamesh.status.health import Problem

@@ -10,8 +10,9 @@ from typing import Any
 from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
 
 from novamesh.config import Config
-from novamesh.edge import cors, export, health, ingest, metrics, openapi, query, receipts, schema, tail, users
+from novamesh.edge import cors, export, health, ingest, metrics, query, receipts, schema, tail, users
 from novamesh.edge.accesslog import FailureLog, note_access
+from novamesh.edge.api import openapi
 from novamesh.edge.call import Call, HeadCall
 from novamesh.edge.console import serving as console
 from novamesh.edge.request import ClientGone

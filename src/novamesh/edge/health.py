@@ -6,9 +6,9 @@ import msgspec
 from granian.rsgi import HTTPProtocol, Scope
 
 from novamesh import __version__
-from novamesh.edge import pages
-from novamesh.edge.documents import Health, Ready
+from novamesh.edge.api.documents import Health, Ready
 from novamesh.edge.ingest import JSON_HEADERS
+from novamesh.edge.page import pages
 from novamesh.edge.worker import Worker
 from novamesh.errors import Detail, NotReady
 from novamesh.status import metrics

@@ -6,7 +6,7 @@ import msgspec
 from granian.rsgi import HTTPProtocol, Scope
 
 from novamesh.edge.answer import Answering, Form, pick_format, read_sql, store_request
-from novamesh.edge.documents import DEFAULT_LIMIT, MAX_LIMIT
+from novamesh.edge.api.documents import DEFAULT_LIMIT, MAX_LIMIT
 from novamesh.edge.request import JSON_TYPE, read_body, read_number, read_parameters, unknown_name
 from novamesh.edge.worker import Worker
 from novamesh.errors import InvalidJson, InvalidParameter

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import msgspec
 from granian.rsgi import HTTPProtocol, Scope
 
+from novamesh.edge.api.documents import BatchReceipt
 from novamesh.edge.client import ask_receipt
-from novamesh.edge.documents import BatchReceipt
 from novamesh.edge.ingest import JSON_HEADERS
 from novamesh.edge.request import read_parameters
 from novamesh.edge.worker import Worker

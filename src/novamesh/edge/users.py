@@ -4,7 +4,7 @@ import msgspec
 from granian.rsgi import HTTPProtocol, Scope
 
 from novamesh.edge import client
-from novamesh.edge.documents import Erased
+from novamesh.edge.api.documents import Erased
 from novamesh.edge.ingest import JSON_HEADERS
 from novamesh.edge.request import read_parameters
 from novamesh.edge.worker import Worker

@@ -1,4 +1,4 @@
-"""Each example of :data:`novamesh.edge.endpoints.ENDPOINTS` in three languages, to be pasted and run as it stands.
+"""Each example of :data:`novamesh.edge.api.endpoints.ENDPOINTS` in three languages, to be pasted and run as it stands.
 
 The shell needs curl, Python its standard library, JavaScript a runtime with fetch (Node, Deno, Bun). All read the key
 from the environment variable ``NOVAMESH_KEY``.
@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from novamesh.edge.endpoints import Endpoint, Example
+from novamesh.edge.api.endpoints import Endpoint, Example
 
 WIDTH = 66  # of an object that stays on one line
 

@@ -6,7 +6,7 @@ The page's script shows both of a day in one tooltip.
 from collections.abc import Iterator
 from html import escape
 
-from novamesh.edge.text import duration, moment, percent
+from novamesh.edge.page.text import duration, moment, percent
 from novamesh.status.uptime import Day, Report
 
 # Of all days together; a node that goes up and down all the time must not make the page long.

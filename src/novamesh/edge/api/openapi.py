@@ -12,13 +12,13 @@ import msgspec
 from granian.rsgi import HTTPProtocol, Scope
 
 from novamesh import __version__
-from novamesh.edge.documents import ErrorDocument
-from novamesh.edge.endpoint import JSON, Endpoint, Parameter, Reply
-from novamesh.edge.endpoints import ENDPOINTS
-from novamesh.edge.examples import commands
+from novamesh.edge.api.documents import ErrorDocument
+from novamesh.edge.api.endpoint import JSON, Endpoint, Parameter, Reply
+from novamesh.edge.api.endpoints import ENDPOINTS
+from novamesh.edge.api.unlisted import UNLISTED
 from novamesh.edge.ingest import JSON_HEADERS
+from novamesh.edge.page.examples import commands
 from novamesh.edge.request import is_known
-from novamesh.edge.unlisted import UNLISTED
 from novamesh.edge.worker import Worker
 from novamesh.errors import InternalError, RequestError, by_code
 from novamesh.event.model import MAX_DEPTH, MAX_INTEGER, MIN_INTEGER, Batch, EventText

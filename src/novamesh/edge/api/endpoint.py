@@ -33,7 +33,7 @@ class Parameter(msgspec.Struct, frozen=True):
 
 
 class Example(msgspec.Struct, frozen=True):
-    """One request to the endpoint; :mod:`novamesh.edge.examples` says it in each language.
+    """One request to the endpoint; :mod:`novamesh.edge.page.examples` says it in each language.
 
     ``body`` is its JSON, sent as gzip if it is ``compressed``. ``variable`` names the environment variable that holds
     the last part of the path. The answer is shown as it comes if it is ``streamed``.

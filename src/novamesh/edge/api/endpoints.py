@@ -3,7 +3,7 @@
 The status page's API Reference and, with what ``unlisted.py`` adds, the OpenAPI document are written from it.
 """
 
-from novamesh.edge.documents import (
+from novamesh.edge.api.documents import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
     RESULT,
@@ -14,10 +14,10 @@ from novamesh.edge.documents import (
     Health,
     Ready,
 )
-from novamesh.edge.endpoint import JSON, Answer, Endpoint, Example, Parameter, Reply
-from novamesh.edge.endpoint import failure as _error
-from novamesh.edge.failures import OF_EVENTS, OF_KEY, OF_SQL, OF_TURN
-from novamesh.edge.parameters import ENCODING, RATE, REPEAT, WAIT, Q, format_of
+from novamesh.edge.api.endpoint import JSON, Answer, Endpoint, Example, Parameter, Reply
+from novamesh.edge.api.endpoint import failure as _error
+from novamesh.edge.api.failures import OF_EVENTS, OF_KEY, OF_SQL, OF_TURN
+from novamesh.edge.api.parameters import ENCODING, RATE, REPEAT, WAIT, Q, format_of
 from novamesh.edge.schema import Schema
 from novamesh.errors import (
     Detail,

@@ -1,6 +1,6 @@
 """Parameters and headers that several endpoints have."""
 
-from novamesh.edge.endpoint import Parameter
+from novamesh.edge.api.endpoint import Parameter
 
 WAIT = Parameter(
     "wait",

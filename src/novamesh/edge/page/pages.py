@@ -1,6 +1,6 @@
 """The status page: one HTML document, made on the server, that needs nothing else from anywhere.
 
-Its parts are written by :mod:`novamesh.edge.charts`, :mod:`~novamesh.edge.bars` and :mod:`~novamesh.edge.reference`.
+Its parts are written by ``charts``, ``bars`` and ``reference`` beside it.
 Everything a page shows is escaped; :data:`CONTENT_SECURITY_POLICY` lets the browser run and apply nothing but the
 page's own style and its script, and ask nobody but the node. Without the script all can be read; with it figures are
 refreshed (by :func:`render_live`), code is copied, and requests are tried.
@@ -16,10 +16,10 @@ from string import Template
 
 import msgspec
 
-from novamesh.edge.bars import bars, downtime
-from novamesh.edge.charts import charts
-from novamesh.edge.reference import reference
-from novamesh.edge.text import clock, milliseconds, moment
+from novamesh.edge.page.bars import bars, downtime
+from novamesh.edge.page.charts import charts
+from novamesh.edge.page.reference import reference
+from novamesh.edge.page.text import clock, milliseconds, moment
 from novamesh.status.health import Problem
 from novamesh.status.history import Minute, no_history
 from novamesh.status.ledger import Entry, identity
@@ -54,7 +54,7 @@ class PageData(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _template(name: str) -> str:
-    return (files("novamesh.edge") / "templates" / name).read_text("utf-8")
+    return (files("novamesh.edge.page") / "templates" / name).read_text("utf-8")
 
 
 def _source(text: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
-from novamesh.edge.text import clock, milliseconds, rate
+from novamesh.edge.page.text import clock, milliseconds, rate
 from novamesh.status.history import Minute
 
 STEP = 10  # units of the drawing from one minute to the next

@@ -1,4 +1,4 @@
-"""The API Reference of the status page, written from :data:`novamesh.edge.endpoints.ENDPOINTS`."""
+"""The API Reference of the status page, written from :data:`novamesh.edge.api.endpoints.ENDPOINTS`."""
 
 import secrets
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from http import HTTPStatus
 
 import msgspec
 
-from novamesh.edge.endpoints import ENDPOINTS, Answer, Endpoint, Parameter
-from novamesh.edge.examples import LANGUAGES
+from novamesh.edge.api.endpoints import ENDPOINTS, Answer, Endpoint, Parameter
+from novamesh.edge.page.examples import LANGUAGES
 
 _LOCK = '<svg aria-hidden="true"><use href="#lock"/></svg>'
 # Stands for the health document in what is kept; nothing that is shown can contain it.

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from novamesh.edge.documents import RESULT, QueryBody
-from novamesh.edge.endpoint import JSON, Endpoint, Parameter, Reply
-from novamesh.edge.failures import OF_BODY, OF_SQL
+from novamesh.edge.api.documents import RESULT, QueryBody
+from novamesh.edge.api.endpoint import JSON, Endpoint, Parameter, Reply
+from novamesh.edge.api.failures import OF_BODY, OF_SQL
 from novamesh.errors import NotFound
 from novamesh.status.exposition import CONTENT_TYPE
 
