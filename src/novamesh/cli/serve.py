@@ -34,6 +34,7 @@ def _announce(config: Config, secret: str | None) -> None:
     lines = [
         f"novamesh {config.node} takes events at {url}",
         f"Status page: {url}/",
+        f"Console: {url}/console",
         f"Data: {config.data_path}",
         "",
     ]
