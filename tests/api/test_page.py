@@ -19,7 +19,7 @@ import pytest
 from novamesh import __version__
 from tests.support import DEADLINE_S, RunningNode, clean_environment, run_cli, running_node, wait_for
 
-EXAMPLE = re.compile(r'<pre[^>]*><code class="sh">(.*?)</code></pre>', re.DOTALL)
+EXAMPLE = re.compile(r'<pre[^>]*><code class="language-sh">(.*?)</code></pre>', re.DOTALL)
 TITLE = re.compile(r"<h4>([^<]+)</h4><div class=\"code sh\">")
 
 
@@ -232,7 +232,7 @@ def run_program(language: str, program: str, key: str, **variables: str) -> tupl
 
 def programs(page: str, language: str) -> dict[str, str]:
     """The page's examples in a language, by their titles."""
-    found = re.findall(rf'<code class="{language}">(.*?)</code></pre>', page, re.DOTALL)
+    found = re.findall(rf'<code class="language-{language}">(.*?)</code></pre>', page, re.DOTALL)
     return dict(zip(TITLE.findall(page), map(html.unescape, found), strict=True))
 
 

@@ -100,7 +100,7 @@ class Page(HTMLParser):
 
     def blocks(self, kind: str) -> list[str]:
         """Every ``<pre><code>`` of a language, ``sh`` or ``json``."""
-        return [text for language, text in self.code if language == kind]
+        return [text for language, text in self.code if language == f"language-{kind}"]
 
     def attributes(self, name: str) -> list[str]:
         return [str(attributes[name]) for _, attributes in self.elements if name in attributes]

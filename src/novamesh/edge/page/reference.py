@@ -88,7 +88,7 @@ def _example_codes(endpoint: Endpoint, base_url: str) -> Iterator[str]:
         yield f"<h4>{escape(example.title)}</h4>"
         for language in LANGUAGES:
             text = escape(language.write(endpoint, example, base_url), quote=False)
-            code = f'<code class="{language.code}">{text}</code>'
+            code = f'<code class="language-{language.code}">{text}</code>'
             yield f'<div class="code {language.code}"><pre>{code}</pre></div>'
 
 
@@ -102,7 +102,7 @@ def _answer(answer: Answer, base_url: str) -> str:
 
 
 def _json(text: str) -> str:
-    return f'<pre><code class="json">{escape(text, quote=False)}</code></pre>'
+    return f'<pre><code class="language-json">{escape(text, quote=False)}</code></pre>'
 
 
 def _trial(endpoint: Endpoint) -> str:
