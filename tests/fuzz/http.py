@@ -10,7 +10,7 @@ import re
 import socket
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final
 from urllib.parse import quote
@@ -80,6 +80,7 @@ def play(node: RunningNode, account: Account, seed: int) -> None:
     for status, headers, content in answers:
         account.by_status[status] = account.by_status.get(status, 0) + 1
         document = check_answer(node, sent, status, headers, content)
+        sent = replace(sent, path=None)  # what follows answers what a body turned out to be: any path, any method
         # A batch with an Idempotency-Key may be there twice, and then it counts once.
         if status == 202 and document.get("batch_id") not in batches:
             account.accepted += document.get("queued") or document["events"]
