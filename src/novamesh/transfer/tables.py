@@ -139,7 +139,7 @@ def read_parquet(opened: Opened, start: Place, mapping: Mapping, note: Callable[
     import pyarrow as arrow
     import pyarrow.parquet as parquet
 
-    if opened.path is None or opened.compressed:
+    if opened.path is None or opened.compressed or not opened.regular:
         raise SourceError("Parquet is read from its end: give an uncompressed file, not a pipe")
     try:
         file = parquet.ParquetFile(opened.path)
