@@ -45,7 +45,7 @@ def restore(source: Path, config_file: Path | None, **flags: Any) -> None:
     spool is kept and loaded. A node that waits there for its database goes on by itself.
     """
     directory = DataDirectory(load_config(flags, config_file).data_path)
-    if directory.identity.exists():
+    if directory.holds(directory.identity):
         directory.open_stopped()
     try:
         manifest = backups.restore(source.absolute(), directory)
