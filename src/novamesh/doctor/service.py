@@ -65,7 +65,7 @@ def health(url: str) -> Iterator[Finding]:
         for part in parts:
             yield problem("node", f"{url}: {part}", "see novamesh status and the node's log")
     except ClientError as error:
-        yield problem("node", f"it runs, but there is {error}", "see its log; if --public-url is wrong, correct it")
+        yield problem("node", f"it runs, but there is {error}", "see its log")
 
 
 def node_clock(date: str) -> Finding:
