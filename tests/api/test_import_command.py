@@ -14,7 +14,7 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 
-from novamesh.transfer.progress import Progress
+from novamesh.transfer.progress import Progress, alone
 from tests.api.commands import new_key, rows, run, run_at, start, stored
 from tests.scripted import Answer, Request, accept, scripted
 from tests.support import RunningNode, running_node, wait_for
@@ -210,6 +210,16 @@ def test_what_comes_once_is_not_said_to_be_gone_on_with(tmp_path: Path) -> None:
         finally:
             os.close(reading)
     assert "up to line 500; this cannot be gone on with" in found.stderr
+
+
+def test_a_second_import_of_a_file_is_not_begun(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text('{"event": "e"}\n')
+    with scripted(accept) as server:
+        with alone(tmp_path / "x.novamesh-import"):
+            found = run_at(server.url, "k", "import", tmp_path / "x")
+        assert (found.returncode, "another import of this file is running" in found.stderr) == (1, True)
+        assert server.requests == []
+        assert run_at(server.url, "k", "import", tmp_path / "x").returncode == 0
 
 
 def test_a_batch_whose_compression_is_cut(tmp_path: Path) -> None:
