@@ -117,7 +117,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """The URL clients use, without a trailing slash."""
         if self.public_url:
             return self.public_url.rstrip("/")
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self._url(self.host)
+
+    @property
+    def local_url(self) -> str:
+        """The URL of this machine's commands, past any proxy; empty with TLS: the certificate has another name."""
+        if self.tls_cert:
+            return ""
+        return self._url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host))
+
+    def _url(self, host: str) -> str:
+        host = f"[{host}]" if ":" in host else host
         return f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
 
     @property

@@ -27,12 +27,21 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Running(msgspec.Struct, frozen=True):
-    """``run/node.json``: what a node is called, where it answers and its process."""
+    """``run/node.json``: what a node is called, where it answers and its process.
+
+    ``url`` is for clients, ``local_url`` for commands of this machine: a proxy does not pass on all that they ask.
+    """
 
     node: str
     region: str
     url: str
     pid: int
+    local_url: str = ""
+
+    @property
+    def address(self) -> str:
+        """Where a command of this machine reaches it."""
+        return self.local_url or self.url
 
 
 class DataDirectory:
@@ -65,12 +74,11 @@ class DataDirectory:
             self._check_existing()
             return self._open()
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise StartError(f"data directory {self.path} cannot be used: {reason}") from None
+            raise self._unusable(error) from None
 
     def describe(self, config: Config) -> None:
         """Leave word in ``run/`` of the node that runs here. Raises OSError."""
-        running = Running(config.node, config.region, config.base_url, os.getpid())
+        running = Running(config.node, config.region, config.base_url, os.getpid(), config.local_url)
         draft = self._running.with_suffix(".tmp")
         draft.write_bytes(msgspec.json.encode(running))
         draft.rename(self._running)
@@ -87,15 +95,25 @@ class DataDirectory:
 
         Raises :class:`StartError` if there is no node's data, or it cannot be used.
         """
-        if not self.identity.exists():
+        if not self.holds(self.identity):
             raise StartError(f"there is no node's data in {self.path}; run novamesh serve first or give --data-dir")
-        self._check_existing()
         try:
+            self._check_existing()
             self._take_lock()
         except DirectoryInUse:
             return False
         except OSError as error:
-            raise StartError(f"data directory {self.path} cannot be used: {error.strerror}") from None
+            raise self._unusable(error) from None
+        return True
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file of this directory is there. Raises :class:`StartError` if that cannot be seen."""
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise self._unusable(error) from None
         return True
 
     def close(self) -> None:
@@ -150,6 +168,12 @@ class DataDirectory:
                 f"data directory {self.path} is in use by another node; stop that one or choose another directory"
             ) from None
         self._lock = descriptor
+
+    def _unusable(self, error: OSError) -> StartError:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        if isinstance(error, PermissionError):
+            reason += "; run this as the user to whom it belongs"
+        return StartError(f"data directory {self.path} cannot be used: {reason}")
 
     def _read_identity(self) -> Identity:
         try:

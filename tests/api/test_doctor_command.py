@@ -1,6 +1,7 @@
 """``novamesh doctor``, and the completion of commands."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from novamesh.datadir import DataDirectory
 from tests.api.commands import environment_of, run_at
 from tests.support import RunningNode
 
@@ -31,6 +33,23 @@ def test_a_problem_says_what_to_do(tmp_path: Path) -> None:
     assert "disk_reserve_bytes" in lines[place]
     assert "→ free the disk" in lines[place + 1]
     assert list(tmp_path.iterdir()) == []  # nothing is made
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look into every directory")
+@pytest.mark.parametrize("command", ["doctor", "status", "verify", "keys list", "keys create", "backup x", "tail"])
+def test_a_directory_of_another_user_is_one_sentence(tmp_path: Path, command: str) -> None:
+    data = DataDirectory(tmp_path / "data")
+    data.open()
+    data.close()
+    data.path.chmod(0)
+    try:
+        found = run_at("", "k", *command.split(), "--data-dir", data.path)
+    finally:
+        data.path.chmod(0o700)
+    assert found.returncode == 1
+    assert "Traceback" not in found.stderr
+    if command != "tail":
+        assert "ermission denied" in found.stdout + found.stderr or "not this user's" in found.stdout
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from tests.api.commands import new_key, rows, run, run_at, stored
 from tests.scripted import Answer, Request, scripted
 from tests.support import RunningNode, running_node
 
-TODAY = datetime.now(UTC).date()
 EVENTS: list[dict[str, Any]] = [
     {"event": "a", "timestamp": "2026-01-01T00:00:00Z"},
     {
@@ -78,13 +77,16 @@ def test_what_is_exported_is_imported_equal(node: RunningNode, tmp_path: Path, k
 
 def test_days_that_are_whole_are_left_alone(node: RunningNode, tmp_path: Path) -> None:
     key = new_key(node, "days")
-    text = json.dumps({"event": "e", "timestamp": "2026-01-01"}) + "\n" + json.dumps({"event": "now"})
+    # A day that is not over however late it is now.
+    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+    events = [{"event": "e", "timestamp": "2026-01-01"}, {"event": "now", "timestamp": str(tomorrow)}]
+    text = "\n".join(map(json.dumps, events))
     run(node, "import", "-", key=key, text=text)
     stored(node, key)
     out = tmp_path / "out"
     first = run(node, "export", out, key=key)
     assert "2 events of 2 days" in first.stderr
-    assert f"{TODAY} is not over" in first.stderr
+    assert f"{tomorrow} is not over" in first.stderr
     marks = {name: (out / name).stat().st_ino for name in names(out)}
     second = run(node, "export", out, key=key)
     assert "1 events of 1 days" in second.stderr
@@ -105,6 +107,7 @@ def test_days_and_conditions(node: RunningNode, tmp_path: Path) -> None:
         (
             (("--from", "2026-01-02"), ["02", "05"]),
             (("--to", "2026-01-02"), ["01", "02"]),
+            (("--to", "9999-12-31"), ["01", "02", "05"]),
             (("--from", "2026-01-02", "--to", "2026-01-04"), ["02"]),
             (("--where", "event IN ('a', 'd') -- these"), ["01", "05"]),
             (("--where", "event = 'none'"), []),
@@ -113,9 +116,9 @@ def test_days_and_conditions(node: RunningNode, tmp_path: Path) -> None:
         found = run(node, "export", tmp_path / str(n), "--format", "ndjson.zst", *options)
         assert found.returncode == 0, found.stderr
         assert names(tmp_path / str(n)) == [f"2026-01-{day}.ndjson.zst" for day in days]
-    with ZstdFile(tmp_path / "3" / "2026-01-01.ndjson.zst") as file:
+    with ZstdFile(tmp_path / "4" / "2026-01-01.ndjson.zst") as file:
         assert [json.loads(line)["event"] for line in file.read().splitlines()] == ["a"]
-    other = run(node, "export", tmp_path / "3", "--format", "ndjson.zst")
+    other = run(node, "export", tmp_path / "4", "--format", "ndjson.zst")
     assert other.returncode == 1
     assert "another directory" in other.stderr
     assert run(node, "export", tmp_path / "x", "--where", "nope").returncode == 1
@@ -147,7 +150,10 @@ def test_an_export_that_is_cut_leaves_nothing(
     assert found.returncode == 1
     assert found.stderr.startswith("novamesh: ")
     assert list(tmp_path.iterdir()) == []
-    assert sum(request.method == "GET" for request in server.requests) == 2  # it was tried again
+    # It was tried again, unless the node says that it would be the same.
+    assert sum(request.method == "GET" for request in server.requests) == (
+        1 if b"query_timeout" in body and not cut else 2
+    )
 
 
 def test_an_interrupted_export_goes_on_with_the_day_that_was_cut(node: RunningNode, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from novamesh.cli.tail import line
 from novamesh.config import free_port
+from tests.api.commands import run_at
 from tests.api.test_tail import create
 from tests.support import DEADLINE_S, RunningNode, clean_environment, run_cli, running_node, wait_for
 
@@ -108,7 +109,7 @@ def test_lines_on_a_terminal(node: RunningNode) -> None:
     last = tail.lines[-1]
     assert "\u001b" not in tail.written
     assert last[:12].replace(":", "").replace(".", "").isdigit()
-    assert last[12:].startswith("  red?[31m          u_2           {" + '"page":"//')
+    assert last[12:].startswith("  red�[31m          u_2           {" + '"page":"//')
     assert len(last) == 60
     assert last.endswith("…")
 
@@ -156,8 +157,11 @@ def test_a_revoked_key_ends_it(node: RunningNode) -> None:
     [
         ([], {}, "a key is needed"),
         ([], {"NOVAMESH_KEY": "nm_live_wrong"}, "API key required"),
-        (["--url=127.0.0.1:1"], {"NOVAMESH_KEY": "x"}, "is no address of a node"),
-        (["--url=http://127.0.0.1:1"], {"NOVAMESH_KEY": "x"}, "127.0.0.1:1 cannot be reached: Connection refused"),
+        (
+            ["--url=http://127.0.0.1:1"],
+            {"NOVAMESH_KEY": "x"},
+            "no answer from http://127.0.0.1:1: nobody listens there",
+        ),
     ],
 )
 def test_what_cannot_work_is_said_at_once(
@@ -174,6 +178,22 @@ def test_what_cannot_work_is_said_at_once(
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("novamesh: ")
     assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "said"),
+    [
+        ("127.0.0.1:1", "x", "is not the address of a node"),
+        ("http://h:99999", "x", "is not the address of a node"),
+        ("http://[::1", "x", "is not the address of a node"),
+        ("http://127.0.0.1:1", "nm_live_ü", "the key is not one"),
+        ("http://127.0.0.1:1", "a\nb", "the key is not one"),
+    ],
+)
+def test_addresses_and_keys_that_are_none(url: str, key: str, said: str) -> None:
+    done = run_at(url, key, "tail")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert said in done.stderr
 
 

@@ -51,6 +51,15 @@ def test_retry_after_is_waited_for() -> None:
     assert 7 <= waits[0] <= 7 * 1.2
 
 
+def test_a_retry_after_of_nothing_is_no_leave_to_ask_without_a_pause() -> None:
+    stop = threading.Event()
+    waits: list[float] = []
+    stop.wait = lambda timeout=None: bool(waits.append(timeout or 0))  # type: ignore[method-assign, func-returns-value]
+    with scripted(FULL, accept) as server, Client(server.url, stop=stop) as client:
+        client.send([EVENT])
+    assert [wait >= 0.1 for wait in waits] == [True]
+
+
 def test_what_will_not_pass_is_raised_at_once() -> None:
     body = {
         "error": "invalid_event",

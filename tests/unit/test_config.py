@@ -79,6 +79,20 @@ def test_the_address_for_clients(config: Config, url: str) -> None:
     assert config.base_url == url
 
 
+@pytest.mark.parametrize(
+    ("config", "url"),
+    [
+        (Config(public_url="https://events.example.org/"), "http://127.0.0.1:8000"),
+        (Config(host="0.0.0.0"), "http://127.0.0.1:8000"),
+        (Config(host="::"), "http://[::1]:8000"),
+        (Config(host="10.1.2.3"), "http://10.1.2.3:8000"),
+        (Config(tls_cert="cert.pem", tls_key="key.pem"), ""),
+    ],
+)
+def test_the_address_for_commands(config: Config, url: str) -> None:
+    assert config.local_url == url
+
+
 def test_workers() -> None:
     assert Config(workers=3).edge_workers == 3
     assert Config().edge_workers >= 1

@@ -1,5 +1,6 @@
 """The data directory's identity is on disk before anything is accepted."""
 
+import errno
 import os
 import uuid
 from pathlib import Path
@@ -69,6 +70,41 @@ def test_a_node_leaves_word_of_itself(tmp_path: Path) -> None:
         "http://127.0.0.1:8123",
         os.getpid(),
     )
+    assert found.address == found.url
     (directory.run / "node.json").write_bytes(b"cut")
     assert directory.running() is None
     directory.close()
+
+
+def test_commands_reach_a_node_behind_a_proxy_where_it_listens(tmp_path: Path) -> None:
+    directory = DataDirectory(tmp_path / "data")
+    directory.open()
+    directory.describe(Config(host="0.0.0.0", port=8123, public_url="https://events.example.org"))
+    found = directory.running()
+    directory.close()
+    assert found is not None
+    assert (found.url, found.address) == ("https://events.example.org", "http://127.0.0.1:8123")
+    # What an earlier version left has none.
+    (directory.run / "node.json").write_text('{"node": "n", "region": "", "url": "http://h:1", "pid": 1}')
+    earlier = directory.running()
+    assert earlier is not None
+    assert earlier.address == "http://h:1"
+
+
+def denied(*_arguments: object, **_options: object) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_a_directory_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = DataDirectory(tmp_path / "data")
+    directory.open()
+    directory.close()
+    said = "cannot be used: Permission denied; run this as the user to whom it belongs"
+    for name in ("stat", "read_bytes"):
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, name, denied)
+            with pytest.raises(StartError, match=said):
+                directory.open_stopped()
+    monkeypatch.setattr(Path, "stat", denied)
+    with pytest.raises(StartError, match=said):
+        directory.open()

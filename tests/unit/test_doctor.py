@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from novamesh.cli.address import node_url
 from novamesh.config import Config
 from novamesh.datadir import DataDirectory
 from novamesh.doctor import directory, machine, service
@@ -193,6 +194,33 @@ def test_a_directory_that_no_node_can_take(tmp_path: Path) -> None:
     data.identity.write_text("{}")
     (found,) = service.examine(CONFIG, data)
     assert is_(found, "problem", "damaged")
+
+
+def test_a_node_behind_a_proxy_is_asked_where_it_listens(tmp_path: Path) -> None:
+    data = DataDirectory(tmp_path / "data")
+    data.open()
+    with scripted(Answer(200, {})) as server:
+        behind = Config(port=int(server.url.rpartition(":")[2]), public_url="http://127.0.0.1:1")
+        data.describe(behind)
+        found, *_ = service.examine(behind, DataDirectory(data.path))
+        assert is_(found, "ok", f"runs at {server.url}")
+        assert node_url(None, None, {"data_dir": str(data.path)}) == server.url
+    data.close()
+
+
+def test_a_directory_that_cannot_be_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stat, data = Path.stat, DataDirectory(tmp_path / "data")
+
+    def denied(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if tmp_path in path.parents:
+            raise PermissionError(13, "Permission denied")
+        return stat(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", denied)
+    assert directory.nearest(data.path) == tmp_path
+    (found,) = service.examine(CONFIG, data)
+    assert is_(found, "problem", "Permission denied; run this as the user")
+    assert is_(directory.keys(data), "problem", "Permission denied")
 
 
 def test_a_node_that_is_unwell_or_silent() -> None:

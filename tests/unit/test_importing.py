@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 
 from novamesh.client import Client, Refused
 from novamesh.transfer import importing
-from novamesh.transfer.importing import Importer, batches
+from novamesh.transfer.importing import Importer, Refusal, RefusedError, RefusedFile, batches
 from novamesh.transfer.progress import Fingerprint, Progress, begin
 from novamesh.transfer.source import Item, Place, SourceError
 from tests.scripted import Answer, Request, Scripted, accept, scripted
@@ -77,6 +77,17 @@ def test_the_event_at_fault_is_found_by_halves(tmp_path: Path) -> None:
     assert len({request.headers["idempotency-key"] for request in server.requests}) == len(server.requests)
 
 
+def test_what_a_proxy_finds_too_large_is_parted_as_well(tmp_path: Path) -> None:
+    def answer(request: Request) -> Answer:
+        return Answer(413, b"<html>Too large</html>") if len(request.events) > 30 else accept(request)
+
+    with scripted(answer) as server:
+        one = importer(server, tmp_path)
+        assert one.run(items(100), lambda: None)
+        close(one)
+    assert (one.counts.accepted, one.counts.refused) == (100, 0)
+
+
 def test_all_reasons_of_an_event_stand_in_one_record(tmp_path: Path) -> None:
     details = [{"pointer": "/events/1/a", "message": text, "index": 1} for text in ("One.", "Two.")]
     body = {"accepted": True, "events": 2, "batch_id": "b", "rejected": details}
@@ -100,6 +111,60 @@ def test_what_was_refused_but_not_counted_is_not_written_twice(tmp_path: Path) -
         one.run([Item(Place(20, 2), b"{", "is bad")], lambda: None)
         close(one)
     assert refused(tmp_path) == [(1, "r"), (2, "is bad")]
+
+
+def test_a_refused_file_that_was_moved_away_or_cut_is_begun_anew_or_gone_on_with(tmp_path: Path) -> None:
+    path, lines = tmp_path / "refused", b'{"line":1,"reason":"r"}\n' * 2
+    for held, kept in ((None, b""), (lines[: len(lines) // 2], lines[: len(lines) // 2]), (lines, lines)):
+        path.unlink(missing_ok=True)
+        if held is not None:
+            path.write_bytes(held)
+        file = RefusedFile(path, len(lines))
+        assert file.size == len(kept)
+        size = file.add([Refusal(3, "new", b"{}")])
+        file.close()
+        assert path.read_bytes() == kept + b'{"line":3,"reason":"new","original":{}}\n'
+        assert size == path.stat().st_size
+
+
+def test_what_is_refused_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk: nothing that could not be written down is counted, and no part of it is left."""
+    (tmp_path / "refused").mkdir()
+    with pytest.raises(RefusedError, match="--state-dir"):
+        RefusedFile(tmp_path / "refused", 0).add([Refusal(1, "r", b"{}")])
+    with pytest.raises(RefusedError, match="--state-dir"):
+        RefusedFile(tmp_path / "refused", 10)
+    (tmp_path / "refused").rmdir()
+
+    class Full:
+        """As a file on a disk with room for 5 bytes."""
+
+        def __init__(self, file: Any) -> None:
+            self._file = file
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._file, name)
+
+        def write(self, data: Any) -> int:
+            if self._file.tell() >= 5:
+                raise OSError(28, "No space left on device")
+            return int(self._file.write(data[:5]))
+
+    opened: Callable[..., Any] = Path.open
+
+    def full_or_opened(path: Path, *arguments: Any, **options: Any) -> Any:
+        file = opened(path, *arguments, **options)
+        return Full(file) if arguments == ("wb",) and path.name == "refused" else file
+
+    monkeypatch.setattr(Path, "open", full_or_opened)
+    with scripted(accept) as server:
+        one = importer(server, tmp_path)
+        with pytest.raises(RefusedError, match="No space left"):
+            one.run([*items(600), Item(Place(9000, 900), b"{", "is bad")], lambda: None)
+        close(one)
+    assert (tmp_path / "refused").read_bytes() == b""
+    saved = json.loads((tmp_path / "state").read_bytes())
+    assert (saved["line"], saved["counts"]["read"], saved["refused_bytes"]) == (500, 500, 0)
 
 
 def test_a_node_that_takes_no_more_stops_it_and_what_was_answered_is_saved(tmp_path: Path) -> None:
@@ -129,7 +194,8 @@ def test_a_source_that_breaks_off_is_imported_up_to_there(tmp_path: Path) -> Non
             one.run(broken(), lambda: None)
         close(one)
     saved = json.loads((tmp_path / "state").read_bytes())
-    assert (saved["line"], saved["settled"]) == (500, True)  # what was gathered for a batch is read again
+    assert (saved["line"], saved["settled"]) == (700, True)
+    assert sum(len(request.events) for request in server.requests) == 700
 
 
 def test_the_context_goes_with_each_batch(tmp_path: Path) -> None:
@@ -138,3 +204,19 @@ def test_the_context_goes_with_each_batch(tmp_path: Path) -> None:
         one.run(items(600), lambda: None)
         close(one)
     assert [json.loads(request.body)["context"] for request in server.requests] == [{"app": "shop"}] * 2
+
+
+def test_what_is_refused_keeps_the_context_it_shared(tmp_path: Path) -> None:
+    details = [{"pointer": "/events/0", "message": "No.", "index": n} for n in range(3)]
+    body = {"accepted": True, "events": 0, "batch_id": "b", "rejected": details}
+    events = [b'{"event": "a"}', b'{"event": "b", "context": {"app": "own", "x": 10000000000000000001.50}}', b"[1]"]
+    with scripted(Answer(202, body)) as server:
+        one = importer(server, tmp_path, context=b'{"app": "shop", "v": 12345678901234567890}')
+        one.run([Item(Place(n, n), event) for n, event in enumerate(events, 1)], lambda: None)
+        close(one)
+    originals = [line.partition('"original":')[2] for line in (tmp_path / "refused").read_text().splitlines()]
+    assert originals == [
+        '{"event":"a","context":{"app":"shop","v":12345678901234567890}}}',
+        '{"event":"b","context":{"app":"own","v":12345678901234567890,"x":10000000000000000001.50}}}',
+        "[1]}",
+    ]

@@ -120,6 +120,8 @@ def test_a_batch_shares_its_context_wherever_that_stands(opened: Callable[..., O
         assert read_batch(opened(data)) == (b'{"a": 1}', [b'{"event": "e"}'])
     with pytest.raises(SourceError, match="is not"):
         read_batch(opened(b'{"events": 3}'))
+    with pytest.raises(SourceError, match="unknown field `source`"):
+        read_batch(opened(b'{"events": [], "source": "app"}'))
 
 
 @pytest.mark.parametrize("data", [gzip.compress(MANY)[:-20], zstd(MANY)[:-20]], ids=["gzip", "zstd"])

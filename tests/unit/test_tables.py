@@ -91,7 +91,7 @@ def test_what_columns_become(tmp_path: Path) -> None:
 
 
 def test_rows_that_are_no_events(tmp_path: Path) -> None:
-    text = b'event,properties,v\na,,1\nb,2\nc,[],\nd,,\xff\ne,"{}",2\n'
+    text = b'event,properties,v\na,,1\nb,2\nc,[],\nd,,\xff\ne,"{}",2\nf,"{""v"": 1}",2\ng,"{""v"": 1}",\n'
     items = csv_items(tmp_path / "x.csv", text)
     assert [(item.place.line, item.fault) for item in items] == [
         (2, ""),
@@ -99,6 +99,8 @@ def test_rows_that_are_no_events(tmp_path: Path) -> None:
         (4, "the column properties does not hold a JSON object"),
         (5, "is not UTF-8"),
         (6, ""),
+        (7, "the column properties holds 'v', and so does a column of its own"),
+        (8, ""),
     ]
     assert json.loads(items[1].event) == ["b", "2"]
 
@@ -118,6 +120,8 @@ def test_a_csv_from_every_place(tmp_path: Path) -> None:
         ("event,event\n", Mapping(), "two columns of one name"),
         ("event,b\n", Mapping({"c": "user_id"}), "no column 'c'"),
         ("event,b\n", Mapping({"b": "event"}), "two columns for event"),
+        ("event,a,b\n", Mapping({"a": "properties.v", "b": "properties.v"}), "two columns for properties.v"),
+        ("event,a,v\n", Mapping({"a": "properties.v"}), "two columns for properties.v"),
         ("", Mapping(), "no header"),
         ('event\n"a\n', Mapping(), "malformed in line"),
     ],
@@ -178,6 +182,51 @@ def test_values_of_parquet(tmp_path: Path) -> None:
             "map": {"k": 1},
         },
     }
+
+
+def test_values_of_parquet_that_json_or_python_lacks(tmp_path: Path) -> None:
+    """Each is a fault of its row alone."""
+    good_and_bad = {
+        "float": (arrow.float64(), [1.5, float("nan")], "holds nan"),
+        "inside": (
+            arrow.list_(arrow.struct([("x", arrow.float64())])),
+            [[{"x": 1}], [{"x": float("-inf")}]],
+            "holds -inf",
+        ),
+        "year": (arrow.timestamp("us"), [0, 2**62], "cannot be read: "),
+        "day": (arrow.date32(), [0, 2**30], "cannot be read: "),
+        "took": (arrow.duration("s"), [1, 2**62], "cannot be read: "),
+        "map": (arrow.map_(arrow.string(), arrow.int8()), [[("k", 1)], [("k", 1), ("k", 2)]], "cannot be read: "),
+        "user_id": (arrow.float64(), [1.0, float("nan")], "holds nan"),
+        "properties": (arrow.struct([("x", arrow.float64())]), [{"x": 1}, {"x": float("inf")}], "holds inf"),
+    }
+    for name, (kind, values, said) in good_and_bad.items():
+        table = arrow.table({"event": ["a", "b"], name: arrow.array(values, kind)})
+        (good, bad), _ = parquet_items(tmp_path / "x.parquet", table)
+        assert good.fault == "", name
+        assert said in bad.fault, name
+        assert json.loads(bad.event)[0] == "b"
+
+
+def test_nanoseconds_are_cut_wherever_they_are(tmp_path: Path) -> None:
+    at, kind = 1_700_000_000_000_000_123, arrow.timestamp("ns")
+    columns = {
+        "list": arrow.array([[at]], arrow.list_(kind)),
+        "struct": arrow.array([{"at": at}], arrow.struct([("at", kind)])),
+        "map": arrow.array([[("at", at)]], arrow.map_(arrow.string(), kind)),
+        "took": arrow.array([1001], arrow.duration("ns")),
+        "time": arrow.array([1001], arrow.time64("ns")),
+    }
+    (event,) = events(parquet_items(tmp_path / "x.parquet", arrow.table({"event": ["a"], **columns}))[0])
+    text = "2023-11-14T22:13:20"
+    expected = {"list": [text], "struct": {"at": text}, "map": {"at": text}, "took": "PT0.000001S"}
+    assert event["properties"] == {**expected, "time": "00:00:00.000001"}
+
+
+def test_parquet_with_two_columns_of_one_name(tmp_path: Path) -> None:
+    table = arrow.Table.from_arrays([arrow.array(["a"])] * 2, ["event", "event"])
+    with pytest.raises(SourceError, match="two columns of one name"):
+        parquet_items(tmp_path / "x.parquet", table)
 
 
 def test_parquet_from_every_place(tmp_path: Path) -> None:

@@ -7,7 +7,17 @@ import msgspec
 import pytest
 
 from novamesh.transfer import progress
-from novamesh.transfer.progress import Fingerprint, Progress, ProgressError, begin, fingerprint, resume, save, sender_of
+from novamesh.transfer.progress import (
+    Fingerprint,
+    Progress,
+    ProgressError,
+    alone,
+    begin,
+    fingerprint,
+    resume,
+    save,
+    sender_of,
+)
 
 URL, SENDER, OPTIONS = "http://127.0.0.1:8000", sender_of("nm_live_x"), "--format ndjson"
 
@@ -98,3 +108,14 @@ def test_keys_that_may_be_forgotten(state: Path, data: Path, monkeypatch: pytest
 def test_where_it_cannot_be_written(data: Path) -> None:
     with pytest.raises(ProgressError, match="--state-dir"):
         save(data / "x", begin(URL, SENDER, OPTIONS, fingerprint(data)))
+
+
+def test_one_import_at_a_time(state: Path) -> None:
+    with alone(state), pytest.raises(ProgressError, match="another import of this file is running"), alone(state):
+        pass
+    assert list(state.parent.glob("*.lock")) == []
+    state.with_name(state.name + ".lock").touch()  # a killed one left it
+    with alone(state):
+        pass
+    with pytest.raises(ProgressError, match="--state-dir"), alone(state.parent / "none" / "x"):
+        pass

@@ -38,7 +38,7 @@ def node_url(url: str | None, config_file: Path | None, flags: dict[str, Any]) -
     if url:
         return url
     running = DataDirectory(load_config(flags, config_file).data_path).running()
-    return running.url if running and is_alive(running.pid) else DEFAULT_URL
+    return running.address if running and is_alive(running.pid) else DEFAULT_URL
 
 
 def node_key(key: str | None) -> str:

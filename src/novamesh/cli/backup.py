@@ -11,8 +11,6 @@ import click
 from novamesh.cli.options import config_option, load_config, setting_options
 from novamesh.cli.store import holding
 from novamesh.datadir import DataDirectory
-from novamesh.store import backup as backups
-from novamesh.store.opening import open_database
 
 
 @click.command(epilog="Example: novamesh backup /backups/2026-01-31 --data-dir ./novamesh-data")
@@ -24,6 +22,8 @@ def backup(target: Path, config_file: Path | None, **flags: Any) -> None:
 
     A running node goes on accepting and answering; events that come in meanwhile are loaded when the copy is done.
     """
+    from novamesh.store import backup as backups  # it loads the database
+
     started = time.monotonic()
     directory = DataDirectory(load_config(flags, config_file).data_path)
     with _at_rest(directory, flags, config_file) as (events, still):
@@ -44,8 +44,10 @@ def restore(source: Path, config_file: Path | None, **flags: Any) -> None:
     The directory must be new or empty, or the one that was backed up and have lost its database: then what is in its
     spool is kept and loaded. A node that waits there for its database goes on by itself.
     """
+    from novamesh.store import backup as backups  # it loads the database
+
     directory = DataDirectory(load_config(flags, config_file).data_path)
-    if directory.identity.exists():
+    if directory.holds(directory.identity):
         directory.open_stopped()
     try:
         manifest = backups.restore(source.absolute(), directory)
@@ -63,6 +65,8 @@ def _at_rest(
         with holding(directory) as (answer, still):
             yield answer.events, still
         return
+    from novamesh.store.opening import open_database  # it loads the database
+
     try:
         database = open_database(load_config(flags, config_file))
         try:

@@ -1,13 +1,15 @@
 """``novamesh doctor``."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from novamesh.cli.options import config_option, load_config, setting_options
-from novamesh.doctor import Finding, examine
+
+if TYPE_CHECKING:
+    from novamesh.doctor import Finding
 
 
 @click.command(epilog="Example: novamesh doctor --data-dir ./novamesh-data --port 8000")
@@ -19,6 +21,8 @@ def doctor(as_json: bool, config_file: Path | None, **flags: Any) -> None:
 
     Give it the settings that the node has. Nothing is changed. Exit status: 0, or 1 if there is a problem.
     """
+    from novamesh.doctor import examine  # it loads much that no other command needs
+
     findings = examine(load_config(flags, config_file))
     well = all(finding.level != "problem" for finding in findings)
     if as_json:
@@ -30,6 +34,6 @@ def doctor(as_json: bool, config_file: Path | None, **flags: Any) -> None:
         raise SystemExit(1)
 
 
-def _line(finding: Finding) -> str:
+def _line(finding: "Finding") -> str:
     advice = f"\n{'':9}{'':13}→ {finding.advice}" if finding.advice else ""
     return f"{finding.level:9}{finding.check:13}{finding.text}{advice}"

@@ -77,7 +77,7 @@ def _write(work: Export, days: list[Day]) -> tuple[int, int]:
             written = work.write(day, partial(show, events))
             events += written.events
             size += written.bytes
-            if day.date == datetime.now(UTC).date():
+            if day.date >= datetime.now(UTC).date():
                 meter.end()
                 click.echo(f"{day.date} is not over: run this again to have all of it", err=True)
     return events, size

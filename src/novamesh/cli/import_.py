@@ -1,5 +1,7 @@
 """``novamesh import``."""
 
+import contextlib
+import hashlib
 import signal
 import threading
 import time
@@ -86,7 +88,7 @@ def import_command(
     """
     if len(delimiter.replace("\\t", "\t")) > 1:
         raise click.BadParameter("give one character, or \\t", param_hint="--delimiter")
-    mapping = tables.Mapping(dict(_pair(one) for one in maps), event_name, strings, delimiter.replace("\\t", "\t"))
+    mapping = tables.Mapping(_targets(maps), event_name, strings, delimiter.replace("\\t", "\t"))
     mapping.check()
     options = Options(kind, mapping, in_flight, state_dir, go_on, progress.sender_of(node_key(key)))
     stop = threading.Event()
@@ -107,16 +109,18 @@ def _import(client: Client, name: str, options: Options, stop: threading.Event) 
     """Import one file, to its end or until ``stop`` is set. Raises :class:`NovameshError`."""
     path = None if name == STDIN else Path(name)
     opened = Opened(path)
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(opened.close)
         kind = _kind(opened, options)
-        state, refused = _state_files(path, options.state_dir)
+        # What cannot be read again, such as a pipe, cannot be gone on with either.
+        state, refused = _state_files(path if opened.regular else None, options.state_dir)
+        if state is not None:
+            stack.enter_context(progress.alone(state))
         begun = _progress(client, path, state, kind, options)
         context, items = _items(opened, kind, begun.place, options.mapping)
         importer = Importer(client, begun, state, refused, context=context, in_flight=options.in_flight, stop=stop)
         _run(importer, opened, items, refused)
         return importer
-    finally:
-        opened.close()
 
 
 def _run(importer: Importer, opened: Opened, items: Iterable[Item], refused: Path) -> None:
@@ -129,20 +133,35 @@ def _run(importer: Importer, opened: Opened, items: Iterable[Item], refused: Pat
             done = importer.run(items, lambda: meter.show(counts.read, opened.fraction))
         except NovameshError:
             meter.end()
-            click.echo(f"{opened.name}: {_summary(counts)} so far; run the same command to go on", err=True)
+            click.echo(f"{opened.name}: {_summary(counts)} so far, {_up_to(importer)}", err=True)
             raise
     click.echo(f"{opened.name}: {_summary(counts)}{meter.rate(counts.read)}", err=True)
     if counts.refused:
         click.echo(f"{opened.name}: what was refused, and why: {refused}", err=True)
     if not done:
-        again = (
-            "run the same command to go on" if importer.resumable else f"it ends behind line {importer.progress.line:,}"
-        )
-        click.echo(f"{opened.name}: interrupted; {again}", err=True)
+        click.echo(f"{opened.name}: interrupted; {_up_to(importer)}", err=True)
+
+
+def _up_to(importer: Importer) -> str:
+    place = f"up to line {importer.progress.line:,}"
+    if importer.resumable:
+        return f"{place}; run the same command to go on"
+    # The same command would send all of it again.
+    more = "" if importer.progress.settled else ", and some lines behind it may have been"
+    return f"{place}; this cannot be gone on with: what is up to there was sent{more}"
 
 
 def _summary(counts: Counts) -> str:
     return f"{counts.read:,} read = {counts.accepted:,} accepted + {counts.refused:,} refused"
+
+
+def _targets(maps: Iterable[str]) -> dict[str, str]:
+    targets: dict[str, str] = {}
+    for column, target in map(_pair, maps):
+        if column in targets:
+            raise click.BadParameter(f"the column {column} is given twice", param_hint="--map")
+        targets[column] = target
+    return targets
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -166,9 +185,14 @@ def _kind(opened: Opened, options: Options) -> str:
 
 def _state_files(path: Path | None, state_dir: Path | None) -> tuple[Path | None, Path]:
     """Where progress is kept (standard input has none), and where refused lines go."""
-    directory = state_dir or (path.parent if path else Path())
-    name = path.name if path else "stdin"
-    return directory / (name + progress.SUFFIX) if path else None, directory / f"{name}.refused.ndjson"
+    if path is None:
+        return None, (state_dir or Path()) / "stdin.refused.ndjson"
+    name = path.name
+    if state_dir is not None:
+        # Files of several directories may have one name.
+        name += "." + hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    directory = state_dir or path.parent
+    return directory / (name + progress.SUFFIX), directory / f"{name}.refused.ndjson"
 
 
 def _progress(client: Client, path: Path | None, state: Path | None, kind: str, options: Options) -> Progress:
@@ -187,7 +211,8 @@ def _items(opened: Opened, kind: str, start: Place, mapping: tables.Mapping) -> 
             f"{opened.name} is JSON: --event-name, --map, --strings and --delimiter are for CSV and Parquet"
         )
     if kind == "json" and source.is_batch(opened):
-        context, events = source.read_batch(opened)
+        with source.reading(opened):
+            context, events = source.read_batch(opened)
         numbered = enumerate(events[start.position :], start.position + 1)
         return context, (Item(Place(n, n), event, source.fault_of(event)) for n, event in numbered)
     readers: dict[str, Callable[[], Iterable[Item]]] = {

@@ -1,6 +1,7 @@
 """``novamesh keys create | list | revoke``."""
 
 import re
+import sqlite3
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,9 +83,14 @@ def revoke(key: str, config_file: Path | None, **flags: Any) -> None:
 
 def _open(flags: dict[str, Any], config_file: Path | None) -> KeyStore:
     directory = DataDirectory(load_config(flags, config_file).data_path)
-    if not directory.keys.exists():
+    if not directory.holds(directory.keys):
         raise StartError(f"there is no node's data in {directory.path}; run novamesh serve first or give --data-dir")
-    return KeyStore(directory.keys)
+    try:
+        return KeyStore(directory.keys)
+    except sqlite3.Error as error:
+        raise StartError(
+            f"{directory.keys} cannot be opened: {error}; run this as the user to whom it belongs"
+        ) from None
 
 
 def _duration_s(text: str) -> int:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ def opened(path: Path | None) -> Iterator[IO[bytes]]:
         yield stream
         stream.flush()
         return
-    draft = path.with_name(f".{path.name}.part")
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")  # two commands may write one file
     try:
         with draft.open("wb") as file:
             yield file

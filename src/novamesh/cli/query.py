@@ -83,11 +83,11 @@ def _show(client: Client, sql: str, params: dict[str, Any], limit: int | None, o
     width = shutil.get_terminal_size().columns if output is None and sys.stdout.isatty() else None
     with opened(output) as stream:
         stream.write(table.render(result.columns, result.types, result.rows, width).encode("utf-8", "replace") + b"\n")
-    _tell(len(result.rows), result.elapsed_ms, result.truncated)
+    _tell(len(result.rows), result.elapsed_ms, _more(result.truncated))
 
 
-def _tell(rows: int, elapsed_ms: int, truncated: bool) -> None:
-    cut = "; there are more: give a larger --limit, or novamesh export" if truncated else ""
+def _tell(rows: int, elapsed_ms: int, may: str) -> None:
+    cut = f"; there {may}: give a larger --limit, or novamesh export" if may else ""
     click.echo(f"{rows:,} row{'s' * (rows != 1)} in {elapsed_ms:,} ms{cut}", err=True)
 
 
@@ -97,7 +97,12 @@ def _pass_on(client: Client, sql: str, params: dict[str, Any], kind: str, limit:
         rows, elapsed_ms, truncated = _WRITERS[kind](parts, stream.write)
     if elapsed_ms is None:
         elapsed_ms = round((time.monotonic() - started) * 1000)
-    _tell(rows, elapsed_ms, rows >= limit if truncated is None else truncated)
+    may = "may be more" if truncated is None and rows >= limit else _more(bool(truncated))
+    _tell(rows, elapsed_ms, may)
+
+
+def _more(truncated: bool) -> str:
+    return "are more" if truncated else ""
 
 
 Write = Callable[[bytes], Any]

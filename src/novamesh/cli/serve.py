@@ -10,8 +10,6 @@ import msgspec
 
 from novamesh.cli.options import config_option, load_config, setting_options
 from novamesh.config import Config, free_port
-from novamesh.logs import configure
-from novamesh.node import Node
 
 
 @click.command(epilog="Example: novamesh serve --data-dir ./novamesh-data --node ingest-eu5 --region eu")
@@ -19,6 +17,9 @@ from novamesh.node import Node
 @config_option
 def serve(config_file: Path | None, **flags: Any) -> None:
     """Run a node until Ctrl-C or SIGTERM."""
+    from novamesh.logs import configure
+    from novamesh.node import Node  # it loads the HTTP server
+
     config = load_config(flags, config_file)
     if config.port == 0:
         config = msgspec.structs.replace(config, port=free_port(config.host))

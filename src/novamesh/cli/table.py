@@ -81,13 +81,14 @@ def _is_number(kind: str, values: Sequence[Any]) -> bool:
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
     parts = []
     for cell, width, to_right in zip(cells, widths, right, strict=True):
-        text = _cut(cell, width)
+        text = cut(cell, width)
         blanks = " " * (width - breadth(text))
         parts.append(blanks + text if to_right else text + blanks)
     return GAP.join(parts).rstrip()
 
 
-def _cut(text: str, width: int) -> str:
+def cut(text: str, width: int) -> str:
+    """As much of it as has room; the last place says that there was more."""
     if breadth(text) <= width:
         return text
     kept, used = "", 0

@@ -1,22 +1,20 @@
 """``novamesh tail``: events as they are accepted, until Ctrl-C."""
 
-import http.client
 import os
 import shutil
 import sys
 import time
-import unicodedata
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import click
 import msgspec
 
-from novamesh import __version__
-from novamesh.cli.address import DEFAULT_URL, node_key, node_options, node_url
+from novamesh.cli import table
+from novamesh.cli.address import node_key, node_options, node_url
+from novamesh.client import Client, ClientError, Incomplete, Refused
 from novamesh.errors import NovameshError
 
 # A node says something every 15 s.
@@ -26,10 +24,6 @@ PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 class TailRefused(NovameshError):
     """The node gives no tail, and asking again will not help."""
-
-
-class Lost(Exception):
-    """There is no connection, or no more; the message says why."""
 
 
 class Message(NamedTuple):
@@ -64,10 +58,10 @@ def tail(
 ) -> None:
     """Print events as the node accepts them, until Ctrl-C."""
     parameters = [("event", name) for name in events] + ([("user_id", user)] if user is not None else [])
-    source = Source(node_url(url, config_file, flags), node_key(key), parameters)
     try:
-        for message in source.messages():
-            _show(message, as_json=as_json or not sys.stdout.isatty())
+        with Client(node_url(url, config_file, flags), node_key(key)) as client:
+            for message in Source(client, parameters).messages():
+                _show(message, as_json=as_json or not sys.stdout.isatty())
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:
@@ -78,16 +72,12 @@ def tail(
 class Source:
     """The stream of one node, taken up again when it breaks."""
 
-    def __init__(self, url: str, key: str, parameters: list[tuple[str, str]]) -> None:
-        self._parts = urlsplit(url)
-        if self._parts.scheme not in ("http", "https") or not self._parts.hostname:
-            raise TailRefused(f"{url!r} is no address of a node; give one such as {DEFAULT_URL}")
-        self._path = self._parts.path.rstrip("/") + "/v1/tail"
-        self._path += f"?{urlencode(parameters)}" if parameters else ""
-        self._headers = {"Authorization": f"Bearer {key}", "User-Agent": f"novamesh-tail/{__version__}"}
+    def __init__(self, client: Client, parameters: list[tuple[str, str]]) -> None:
+        self._client = client
+        self._path = "/v1/tail" + (f"?{urlencode(parameters)}" if parameters else "")
 
     def messages(self) -> Iterator[Message]:
-        """All messages, without end. Raises :class:`TailRefused`, also if the node cannot be reached at first."""
+        """All messages, without end. Raises :class:`NovameshError`, also if the node cannot be reached at first."""
         failures, connected = 0, False
         while True:
             try:
@@ -95,58 +85,42 @@ class Source:
                     failures, connected = 0, True
                     if message.kind:
                         yield message
-            except Lost as lost:
-                if not connected:
-                    raise TailRefused(str(lost)) from None
+            except ClientError as error:
+                if not connected or not _may_come_back(error):
+                    raise
                 pause_s = PAUSES_S[min(failures, len(PAUSES_S) - 1)]
-                _say(f"{lost}; connecting again in {pause_s:g} s")
+                _say(f"{error}; connecting again in {pause_s:g} s")
                 time.sleep(pause_s)
                 failures += 1
 
     def _connection(self, *, again: bool) -> Iterator[Message]:
-        """The messages of one connection; the first, without a kind, says that there is one. Raises :class:`Lost`."""
-        kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
-        with closing(kind(self._parts.hostname or "", self._parts.port, timeout=SILENCE_S)) as connection:
-            try:
-                connection.request("GET", self._path, headers=self._headers)
-                answer = connection.getresponse()
-                if answer.status != 200:
-                    raise _refusal(answer)
-                if again:
-                    _say("connected again; what was accepted meanwhile was not shown")
-                yield Message("", b"")
-                yield from _read(answer)
-            except (OSError, http.client.HTTPException) as error:
-                raise Lost(f"{self._parts.netloc} cannot be reached: {_cause(error)}") from None
+        """The messages of one connection; the first, without a kind, says that there is one."""
+        with self._client.lines(self._path, silent_s=SILENCE_S) as lines:
+            if again:
+                _say("connected again; what was accepted meanwhile was not shown")
+            yield Message("", b"")
+            yield from _read(lines)
 
 
-def _refusal(answer: http.client.HTTPResponse) -> Exception:
-    try:
-        message = str(msgspec.json.decode(answer.read(100_000))["message"])
-    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError):
-        message = f"the answer was {answer.status} {answer.reason}"
-    return Lost(_plain(message)) if answer.status >= 500 or answer.status == 429 else TailRefused(_plain(message))
+def _may_come_back(error: ClientError) -> bool:
+    return error.passing or isinstance(error, Incomplete) or (isinstance(error, Refused) and error.status >= 500)
 
 
-def _read(answer: http.client.HTTPResponse) -> Iterator[Message]:
-    """Messages up to the stream's end, which raises :class:`Lost`, or :class:`TailRefused` for a revoked key."""
+def _read(lines: Iterator[bytes]) -> Iterator[Message]:
+    """Messages up to the stream's end: raises :class:`Incomplete`, or :class:`TailRefused` for a revoked key."""
     kind = ""
-    while line := answer.readline():
-        field, _, value = line.rstrip(b"\n").partition(b": ")
+    for text in lines:
+        field, _, value = text.rstrip(b"\n").partition(b": ")
         if field == b"event":
             kind = value.decode()
         elif field == b"data" and kind == "end":
             end = msgspec.json.decode(value)
-            raise (TailRefused if end["reason"] == "key_revoked" else Lost)(_plain(end["message"].rstrip(".")))
+            raise (TailRefused if end["reason"] == "key_revoked" else Incomplete)(
+                table.shown(end["message"].rstrip("."))
+            )
         elif field == b"data":
             yield Message(kind, value)
-    raise Lost("the connection has ended")
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "it says nothing"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    raise Incomplete("the connection has ended")
 
 
 def _show(message: Message, *, as_json: bool) -> None:
@@ -165,29 +139,8 @@ def line(data: bytes, columns: int) -> str:
     seconds, _, fraction = at.partition(".")
     properties = bytes(event.properties).decode()
     shown = f"{seconds}.{fraction.ljust(3, '0')[:3]}  {event.event:<16}  {event.user_id or '-':<12}"
-    return _cut(_plain(f"{shown}  {properties}" if properties != "null" else shown.rstrip()), columns)
-
-
-def _plain(text: str) -> str:
-    """Without what a terminal would take for a command."""
-    return text if text.isprintable() else "".join(part if part.isprintable() else "?" for part in text)
-
-
-def _cut(text: str, columns: int) -> str:
-    """As much of it as has room; the last column says that there was more."""
-    if _width(text) <= columns:
-        return text
-    kept = text[: max(0, columns - 1)]
-    while kept and _width(kept) > columns - 1:
-        kept = kept[:-1]
-    return kept + "…"
-
-
-def _width(text: str) -> int:
-    """In columns of a terminal."""
-    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
-    return len(text) + wide - sum(unicodedata.combining(character) != 0 for character in text)
+    return table.cut(table.shown(f"{shown}  {properties}" if properties != "null" else shown.rstrip()), columns)
 
 
 def _say(text: str) -> None:
-    click.echo(f"novamesh: {text}", err=True)
+    click.echo(f"novamesh: {table.shown(text)}", err=True)

@@ -12,7 +12,6 @@ from novamesh.cli.store import ask
 from novamesh.datadir import DataDirectory
 from novamesh.errors import StartError
 from novamesh.keys import check_project
-from novamesh.store.compact import compact as compact_file
 from novamesh.store.contract import EraseAnswer, EraseRequest, RetentionAnswer, RetentionRequest
 
 _FOREVER = "forever"
@@ -66,6 +65,8 @@ def compact(config_file: Path | None, **flags: Any) -> None:
     A running node uses that room again for new events, so this is for giving it back to the disk. Until it is done the
     disk holds both files.
     """
+    from novamesh.store.compact import compact as compact_file  # it loads the database
+
     started = time.monotonic()
     config = load_config(flags, config_file)
     directory = DataDirectory(config.data_path)

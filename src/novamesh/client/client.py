@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from novamesh.client.connection import Connections, pieces
+from novamesh.client.connection import Connections, lines, pieces
 from novamesh.client.errors import ClientError, Incomplete, Refused, Stopped, Unreachable
 from novamesh.errors import Detail
 
@@ -21,6 +21,7 @@ SILENT_S = 120.0
 EXPORT_SILENT_S = 3600.0
 RETRY_S = 60.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 30.0
+_SHORTEST_WAIT_S = 0.1  # whatever Retry-After says
 
 Answer = TypeVar("Answer")
 _encoder = msgspec.json.Encoder(decimal_format="number")
@@ -159,6 +160,12 @@ class Client:
         return _decode(self._read("GET", path, None, {}, silent_s), dict[str, Any])
 
     @contextlib.contextmanager
+    def lines(self, path: str, *, silent_s: float) -> Iterator[Iterator[bytes]]:
+        """The lines of an answer that may have no end, as they come. Tried once. Raises :class:`ClientError`."""
+        with self._connections.request("GET", path, None, {}, silent_s) as answer:
+            yield lines(answer)
+
+    @contextlib.contextmanager
     def _streamed(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], silent_s: float
     ) -> Iterator[Iterator[bytes]]:
@@ -183,7 +190,7 @@ class Client:
                 return attempt()
             except ClientError as error:
                 named_s = error.retry_after_s if isinstance(error, Refused) else None
-                wait_s = named_s if named_s is not None else backoff_s
+                wait_s = max(named_s, _SHORTEST_WAIT_S) if named_s is not None else backoff_s
                 # Whoever asks wants to know at once that nobody is there.
                 passing = error.passing if isinstance(error, Refused) else sends and _may_be_lost(error)
                 if not passing or time.monotonic() + wait_s > end:

@@ -119,6 +119,17 @@ def pieces(answer: http.client.HTTPResponse) -> Iterator[bytes]:
         raise Incomplete("the answer was cut off; what came is not whole") from None
 
 
+def lines(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    """The body line by line, as it comes. Raises :class:`Incomplete` if it is cut off or silent."""
+    try:
+        while line := answer.readline():
+            yield line
+    except TimeoutError:
+        raise Incomplete("the server is silent") from None
+    except (OSError, http.client.HTTPException):
+        raise Incomplete("the connection has ended") from None
+
+
 def _read_some(answer: http.client.HTTPResponse) -> bytes:
     try:
         return answer.read(_ERROR_BYTES)

@@ -55,8 +55,12 @@ def examine(config: Config, data: DataDirectory) -> Iterator[Finding]:
 
 def nearest(path: Path) -> Path:
     """The path, or the directory above in which it would be made."""
-    while not path.exists():
-        path = path.parent
+    while path != path.parent:
+        try:
+            path.stat()
+            break
+        except OSError:  # not there, or in a directory of somebody else
+            path = path.parent
     return path
 
 
@@ -169,16 +173,16 @@ def set_aside(data: DataDirectory) -> Finding:
 
 def keys(data: DataDirectory) -> Finding:
     """Whether the keys can be read, and one is usable."""
-    if not data.keys.exists():
-        return ok("keys", "none yet; the first start makes one")
     try:
+        if not data.holds(data.keys):
+            return ok("keys", "none yet; the first start makes one")
         # Not by KeyStore, which adds to an older file what that lacks.
         with contextlib.closing(sqlite3.connect(f"{data.keys.absolute().as_uri()}?mode=ro", uri=True)) as file:
             (usable,) = file.execute(
                 "SELECT count(*) FROM keys WHERE revoked_at IS NULL AND coalesce(expires_at, ?1 + 1) > ?1",
                 [time.time()],
             ).fetchone()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, StartError) as error:
         return problem("keys", f"{data.keys} cannot be read: {error}", "run as its owner, or restore it from a backup")
     if not usable:
         return warning("keys", "none is usable: all are revoked or expired", "make one: novamesh keys create")

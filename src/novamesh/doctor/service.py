@@ -20,7 +20,7 @@ _LISTENING = "0A"  # in /proc/net/tcp
 def examine(config: Config, data: DataDirectory) -> Iterator[Finding]:
     """The node of the directory, if there is one."""
     try:
-        stopped = not data.identity.exists() or data.open_stopped()
+        stopped = not data.holds(data.identity) or data.open_stopped()
     except StartError as error:
         yield problem("node", str(error), "the node does not start")
         return
@@ -30,8 +30,7 @@ def examine(config: Config, data: DataDirectory) -> Iterator[Finding]:
         yield port(config)
         return
     running = data.running()
-    url = running.url if running else config.base_url
-    yield from health(url)
+    yield from health(running.address if running else config.local_url or config.base_url)
 
 
 def port(config: Config) -> Finding:
@@ -66,7 +65,7 @@ def health(url: str) -> Iterator[Finding]:
         for part in parts:
             yield problem("node", f"{url}: {part}", "see novamesh status and the node's log")
     except ClientError as error:
-        yield problem("node", f"it runs, but there is {error}", "see its log; if --public-url is wrong, correct it")
+        yield problem("node", f"it runs, but there is {error}", "see its log")
 
 
 def node_clock(date: str) -> Finding:

@@ -5,6 +5,7 @@ again if the node has another number of events for it by now, if its file is not
 """
 
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -14,7 +15,7 @@ from typing import IO, Any, NamedTuple, Protocol
 import msgspec
 
 from novamesh.client import Client, ClientError, Incomplete
-from novamesh.errors import NovameshError
+from novamesh.errors import NovameshError, by_code
 from novamesh.transfer.zstd import ZstdFile
 
 FORMATS = ("parquet", "ndjson", "ndjson.zst")
@@ -66,7 +67,7 @@ class Export:
     def days(self, first: date | None, last: date | None) -> list[Day]:
         """Which days there are, from ``first`` to ``last``, both included. Raises :class:`ClientError`."""
         bounds = [f"timestamp >= TIMESTAMP '{first} 00:00:00'"] if first else []
-        bounds += [f"timestamp < TIMESTAMP '{last + timedelta(days=1)} 00:00:00'"] if last else []
+        bounds += _before_the_end(last) if last else []
         result = self._client.query(
             f"SELECT timestamp::DATE AS day, count(*) AS events FROM events{self._condition(bounds)}"
             " GROUP BY day ORDER BY day",
@@ -91,7 +92,8 @@ class Export:
         Raises :class:`ClientError` and :class:`ExportError`.
         """
         path = self._directory / self._name(day.date)
-        draft = path.with_name(f".{path.name}.part")
+        # Of this export alone: another one may write the same day.
+        draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         try:
             written = Written(self._fetch_patiently(day.date, draft, shown), draft.stat().st_size)
             draft.replace(path)
@@ -114,8 +116,7 @@ class Export:
 
     def _fetch(self, day: date, path: Path, shown: Callable[[], None]) -> int:
         columns = PARQUET_COLUMNS if self._format == "parquet" else NDJSON_COLUMNS
-        bounds = [f"timestamp >= TIMESTAMP '{day} 00:00:00'"]
-        bounds += [f"timestamp < TIMESTAMP '{day + timedelta(days=1)} 00:00:00'"]
+        bounds = [f"timestamp >= TIMESTAMP '{day} 00:00:00'", *_before_the_end(day)]
         sql = f"SELECT {columns} FROM events{self._condition(bounds)}"
         with self._client.export(sql, format=self._format.partition(".")[0]) as parts, path.open("wb") as file:
             if self._format == "parquet":
@@ -151,12 +152,20 @@ class Export:
 
     def _note(self, name: str, written: Written) -> None:
         self.listing.days[name] = written
-        draft = self._path.with_suffix(".tmp")
-        with draft.open("wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(self.listing), indent=1))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path)
+        draft = self._path.with_suffix(f".{secrets.token_hex(4)}.tmp")
+        try:
+            with draft.open("wb") as file:
+                file.write(msgspec.json.format(msgspec.json.encode(self.listing), indent=1))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self._path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _before_the_end(day: date) -> list[str]:
+    """The condition for times up to the end of a day; none follows the last that there is."""
+    return [] if day == date.max else [f"timestamp < TIMESTAMP '{day + timedelta(days=1)} 00:00:00'"]
 
 
 def _copy_parquet(parts: Iterator[bytes], file: IO[bytes], path: Path, shown: Callable[[], None]) -> int:
@@ -200,6 +209,9 @@ def _copy_rows(parts: Iterator[bytes], sink: _Sink, shown: Callable[[], None]) -
         end = msgspec.json.decode(held, type=dict[str, Any])
     except msgspec.MsgspecError:
         end = {}
-    if "meta" not in end:
-        raise Incomplete(f"the export failed midway: {end.get('message', 'its answer is not whole')}")
-    return rows
+    if "meta" in end:
+        return rows
+    told = f"the export failed midway: {end.get('message', 'its answer is not whole')}"
+    kind = by_code().get(str(end.get("error")))
+    # The next attempt would take as long to fail for the same reason.
+    raise ExportError(told) if kind is not None and kind.status < 500 else Incomplete(told)

@@ -20,12 +20,13 @@ from novamesh.client import Client, ClientError, Refused, Stopped
 from novamesh.errors import NovameshError
 from novamesh.event.model import MAX_EVENTS
 from novamesh.transfer.progress import Counts, Progress, save
-from novamesh.transfer.source import Item, Place
+from novamesh.transfer.source import Item, Place, SourceError
 
 BATCH_BYTES = 4 * 1024 * 1024
 SAVE_S = 0.5
 # The node may have taken none of these; then it may still take the half of them.
-_PARTED = frozenset(("invalid_event", "invalid_json", "invalid_encoding", "payload_too_large"))
+_PARTED = frozenset(("invalid_event", "invalid_json", "invalid_encoding"))
+_TOO_LARGE = 413  # also a proxy's, which has no code
 
 
 class Refusal(NamedTuple):
@@ -47,22 +48,31 @@ class Batch(NamedTuple):
 
 
 def batches(items: Iterable[Item], start: Place) -> Iterator[Batch]:
-    """Always the same batches for the same items from the same place."""
+    """Always the same batches for the same items from the same place.
+
+    Raises :class:`SourceError` if the source does, once what came before it is given.
+    """
     batch, size = Batch(start.position, start, [], [], []), 0
-    for place, event, fault in items:
-        count = len(batch.events) + len(batch.faults)
-        if count and (count >= MAX_EVENTS or size + len(event) > BATCH_BYTES):
-            yield batch
-            batch, size = Batch(batch.end.position, batch.end, [], [], []), 0
-        if fault:
-            batch.faults.append(Refusal(place.line, fault, event))
-        else:
-            batch.events.append(event)
-            batch.lines.append(place.line)
-        size += len(event) + 1
-        batch = batch._replace(end=place)
+    failure: SourceError | None = None
+    try:
+        for place, event, fault in items:
+            count = len(batch.events) + len(batch.faults)
+            if count and (count >= MAX_EVENTS or size + len(event) > BATCH_BYTES):
+                yield batch
+                batch, size = Batch(batch.end.position, batch.end, [], [], []), 0
+            if fault:
+                batch.faults.append(Refusal(place.line, fault, event))
+            else:
+                batch.events.append(event)
+                batch.lines.append(place.line)
+            size += len(event) + 1
+            batch = batch._replace(end=place)
+    except SourceError as error:
+        failure = error
     if batch.events or batch.faults:
         yield batch
+    if failure:
+        raise failure
 
 
 class Importer:
@@ -83,6 +93,7 @@ class Importer:
         self._client = client
         self._path = path
         self._refused = RefusedFile(refused, progress.refused_bytes)
+        progress.refused_bytes = self._refused.size
         self._context = context
         self._in_flight = in_flight
         self._stop = stop
@@ -123,11 +134,12 @@ class Importer:
                 if isinstance(error, ClientError):  # what waits would fail as well
                     self._stop.set()
             failure = self._drain(shown) or failure
-        self._refused.close()
-        if failure and not isinstance(failure, Stopped):
+        try:
             self._save()
+        finally:
+            self._refused.close()
+        if failure and not isinstance(failure, Stopped):
             raise failure
-        self._save()
         return not self._stop.is_set()
 
     def forget(self) -> None:
@@ -171,9 +183,9 @@ class Importer:
         """Count the oldest batch. Raises what it met."""
         batch, future = self._waiting[0]
         refusals = sorted([*batch.faults, *future.result()], key=lambda refusal: refusal.line)
-        self._waiting.popleft()
         progress, counts = self.progress, self.progress.counts
         progress.refused_bytes = self._refused.add(refusals)
+        self._waiting.popleft()
         read = len(batch.events) + len(batch.faults)
         counts.read += read
         counts.refused += len(refusals)
@@ -191,7 +203,7 @@ class Importer:
         try:
             rejected = self._client.send_body(body, key, partial=True).rejected
         except Refused as error:
-            if error.code not in _PARTED:
+            if error.code not in _PARTED and error.status != _TOO_LARGE:
                 raise
             rejected = error.details
             if not rejected or {detail.index for detail in rejected} != set(range(len(events))):
@@ -199,17 +211,31 @@ class Importer:
         reasons: dict[int, list[str]] = {}
         for detail in rejected:
             reasons.setdefault(detail.index or 0, []).append(detail.message)
-        return [Refusal(lines[index], " ".join(texts), events[index]) for index, texts in reasons.items()]
+        return [
+            Refusal(lines[index], " ".join(texts), self._original(events[index])) for index, texts in reasons.items()
+        ]
 
     def _send_parts(self, events: list[bytes], lines: list[int], key: str, reason: str) -> list[Refusal]:
         """Which of them is it that the node refuses them all for?"""
         if len(events) == 1:
-            return [Refusal(lines[0], reason, events[0])]
+            return [Refusal(lines[0], reason, self._original(events[0]))]
         half = len(events) // 2
         found = []
         for name, part in (("a", slice(0, half)), ("b", slice(half, None))):
             found += self._send(events[part], lines[part], key + name, self._body(events[part]))
         return found
+
+    def _original(self, event: bytes) -> bytes:
+        """The event with the context it shared, by itself: as the node would have put them together."""
+        if not self._context:
+            return event
+        try:
+            fields = msgspec.json.decode(event, type=dict[str, msgspec.Raw])
+            shared = msgspec.json.decode(self._context, type=dict[str, msgspec.Raw])
+            own = msgspec.json.decode(fields.get("context", b"null"), type=dict[str, msgspec.Raw] | None)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return event  # what is no object has no context
+        return msgspec.json.encode({**fields, "context": {**shared, **(own or {})}})
 
     def _body(self, events: list[bytes]) -> bytes:
         context = b', "context": ' + self._context if self._context else b""
@@ -220,8 +246,8 @@ class Importer:
             self._save()
 
     def _save(self) -> None:
+        self._refused.flush()
         if self._path is not None:
-            self._refused.flush()
             save(self._path, self.progress)
         self._saved = time.monotonic()
 
@@ -230,39 +256,72 @@ class Interrupted(Exception):
     """A signal came while a source was read."""
 
 
+class RefusedError(NovameshError):
+    """What was refused cannot be written down. The message says why and what to do."""
+
+
 class RefusedFile:
-    """``FILE.refused.ndjson``: made with the first refusal. ``size`` bytes of it belong to this import."""
+    """``FILE.refused.ndjson``: made with the first refusal. ``size`` bytes of it belong to this import.
+
+    If it was moved away or cut meanwhile, what follows goes behind what is left. Raises :class:`RefusedError`.
+    """
 
     def __init__(self, path: Path, size: int) -> None:
         self.path = path
-        self._size = size
+        self.size = 0
         self._file: IO[bytes] | None = None
         if not size:
             return
-        with path.open("r+b") as file:
-            file.truncate(size)  # what is behind was not counted: it comes again
+        try:
+            with path.open("r+b") as file:
+                self.size = min(size, os.fstat(file.fileno()).st_size)
+                file.truncate(self.size)  # what is behind was not counted: it comes again
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._unwritable(error) from None
 
     def add(self, refusals: list[Refusal]) -> int:
-        """Write them. Returns the file's size."""
+        """Write them, all or none. Returns the file's size."""
         if not refusals:
-            return self._size
-        if self._file is None:
-            self._file = self.path.open("ab" if self._size else "wb")
+            return self.size
         data = b"".join(map(_record, refusals))
-        self._file.write(data)
-        self._size += len(data)
-        return self._size
+        try:
+            if self._file is None:
+                self._file = self.path.open("ab" if self.size else "wb", buffering=0)
+            self._write(self._file, data)
+        except OSError as error:
+            raise self._unwritable(error) from None
+        self.size += len(data)
+        return self.size
 
     def flush(self) -> None:
         if self._file is not None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            try:
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise self._unwritable(error) from None
 
     def close(self) -> None:
         if self._file is not None:
-            self.flush()
             self._file.close()
             self._file = None
+
+    def _write(self, file: IO[bytes], data: bytes) -> None:
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                file.seek(self.size)
+                file.truncate()
+            raise
+
+    def _unwritable(self, error: OSError) -> RefusedError:
+        return RefusedError(
+            f"what is refused cannot be written to {self.path}: {error.strerror}; make room or give --state-dir DIR"
+        )
 
 
 def _record(refusal: Refusal) -> bytes:

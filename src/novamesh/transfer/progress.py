@@ -8,10 +8,13 @@ Everything before ``place`` was answered by the node. What lies behind it may ha
 stopped in order says that nothing was (``settled``).
 """
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import secrets
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +25,7 @@ from novamesh.transfer.source import Place
 
 VERSION = 1
 SUFFIX = ".novamesh-import"
+LOCK_SUFFIX = ".lock"
 _EDGE_BYTES = 64 * 1024
 # A node forgets keys after 24 hours, unless its dedup_window_s says otherwise; some are left for the clocks.
 SAFE_S = 20 * 3600
@@ -120,6 +124,41 @@ def resume(path: Path, target: str, sender: str, options: str, file: Fingerprint
     return msgspec.structs.replace(found, file=file, sender=sender)
 
 
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Nobody else imports with this progress file while the block runs.
+
+    Raises :class:`ProgressError` if somebody does. The lock has a file of its own, since each save replaces the other;
+    what a killed import leaves of it is in nobody's way.
+    """
+    lock = path.with_name(path.name + LOCK_SUFFIX)
+    try:
+        descriptor = _lock(lock)
+    except BlockingIOError:
+        raise ProgressError(f"another import of this file is running ({lock} is locked); wait for its end") from None
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)  # before it is free: whoever waits for this one sees that it is gone
+        os.close(descriptor)
+
+
+def _lock(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), path.stat()):
+                    return descriptor
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # its owner has removed it meanwhile
+
+
 def save(path: Path, progress: Progress) -> None:
     """Write the file anew, so that it is whole whatever happens. Raises :class:`ProgressError`."""
     progress.at = time.time()
@@ -131,9 +170,13 @@ def save(path: Path, progress: Progress) -> None:
             os.fsync(file.fileno())
         draft.rename(path)
     except OSError as error:
-        raise ProgressError(
-            f"the progress file {path} cannot be written: {error.strerror}; give --state-dir DIR, where it can"
-        ) from None
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> ProgressError:
+    return ProgressError(
+        f"the progress file {path} cannot be written: {error.strerror}; give --state-dir DIR, where it can"
+    )
 
 
 def fingerprint(path: Path) -> Fingerprint:

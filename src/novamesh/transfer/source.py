@@ -56,7 +56,7 @@ class Item(NamedTuple):
     fault: str = ""
 
 
-class _Batch(msgspec.Struct):
+class _Batch(msgspec.Struct, forbid_unknown_fields=True):
     events: list[msgspec.Raw]
     context: msgspec.Raw = msgspec.Raw(b"")
 
@@ -72,7 +72,9 @@ class Opened:
             self._file: IO[bytes] = sys.stdin.buffer if path is None else path.open("rb", _BUFFER_BYTES)
         try:
             with reading(self):
-                self.size = None if path is None else path.stat().st_size
+                # A pipe may have a name too: its bytes come once, and nobody knows how many.
+                self.regular = path is not None and path.is_file()
+                self.size = path.stat().st_size if path is not None and self.regular else None
                 self.stream, self.head = _pushed(self._file)
                 self.compressed = self.head.startswith((_GZIP, _ZSTD))
                 if self.compressed:
@@ -106,7 +108,7 @@ class Opened:
 
     def skip(self, count: int) -> None:
         """Pass over the first bytes. Raises :class:`SourceError`."""
-        if count and not self.compressed and self.path is not None:
+        if count and not self.compressed and self.regular:
             self._file.seek(count)
             self.stream = self._file
             return
@@ -174,7 +176,10 @@ def read_batch(opened: Opened) -> tuple[bytes, list[bytes]]:
     try:
         batch = msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8), type=_Batch)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise SourceError(f'{opened.name} is not {{"events": […]}}: {error}') from None
+        raise SourceError(
+            f'{opened.name} is not the body of a batch, {{"events": […], "context": {{…}}}}: {error}; correct it, or'
+            " make it JSON lines"
+        ) from None
     return bytes(batch.context), [bytes(event) for event in batch.events]
 
 
@@ -294,9 +299,7 @@ class _Text:
         return bool(more) or self._more
 
     def _malformed(self, why: str) -> SourceError:
-        return SourceError(
-            f"{self._opened.name} is malformed at {self.where}: {why}; what came before is imported, correct the rest"
-        )
+        return SourceError(f"{self._opened.name} is malformed at {self.where}: {why}; correct it from there on")
 
 
 def _inflated(stream: IO[bytes], head: bytes) -> IO[bytes]:

@@ -6,9 +6,10 @@ Columns named as an event's fields are those fields; every other column is a pro
 
 import base64
 import csv
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -23,9 +24,21 @@ MAX_FIELD_CHARACTERS = 16 * 1024 * 1024
 _TEXT_FIELDS = ("event", "user_id", "id")
 _OBJECT_FIELDS = ("properties", "context")
 
+# What pyarrow raises for a time beyond Python's years, a text that is not UTF-8, a map with a key twice.
+_NOT_PYTHON = (ValueError, OverflowError, KeyError, TypeError)
+
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,30})(\.\d{1,30})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
+
+
+class Unreadable(NamedTuple):
+    """Stands for a value that Python has no form for, and says why."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"({self.reason})"
 
 
 class Mapping(msgspec.Struct, frozen=True):
@@ -56,6 +69,7 @@ class Rows:
         """Raises :class:`SourceError` if no row could be an event."""
         self._typed = typed
         self._event_name = mapping.event_name
+        self._targets: set[str] = set()
         self._fields: dict[str, int] = {}
         self._members: dict[str, list[tuple[str, int]]] = {field: [] for field in _OBJECT_FIELDS}
         if unknown := [column for column in mapping.targets if column not in columns]:
@@ -68,11 +82,14 @@ class Rows:
             raise SourceError(f"{name} has no column event; give --event-name NAME, or --map COLUMN=event")
 
     def _place(self, place: int, target: str, name: str) -> None:
+        if not target:
+            return
+        if target in self._targets:
+            raise SourceError(f"{name} has two columns for {target}; leave one out: --map COLUMN=")
+        self._targets.add(target)
         if target in FIELDS:
-            if target in self._fields:
-                raise SourceError(f"{name} has two columns for {target}; leave one out: --map COLUMN=")
             self._fields[target] = place
-        elif target:
+        else:
             group, _, member = target.partition(".")
             self._members[group].append((member, place))
 
@@ -83,6 +100,7 @@ class Rows:
             value = row[place]
             if value is None or value == "":
                 continue
+            _check(value)
             event[field] = str(value) if field in _TEXT_FIELDS and not isinstance(value, bytes) else value
         if self._event_name:
             event.setdefault("event", self._event_name)
@@ -108,6 +126,8 @@ class Rows:
                 raise ValueError(f"the column {field} does not hold a JSON object") from None
         elif not isinstance(whole, dict):
             raise ValueError(f"the column {field} does not hold an object")
+        if twice := members.keys() & whole.keys():
+            raise ValueError(f"the column {field} holds {min(twice)!r}, and so does a column of its own")
         return {**whole, **members}
 
 
@@ -139,11 +159,12 @@ def read_parquet(opened: Opened, start: Place, mapping: Mapping, note: Callable[
     import pyarrow as arrow
     import pyarrow.parquet as parquet
 
-    if opened.path is None or opened.compressed:
+    if opened.path is None or opened.compressed or not opened.regular:
         raise SourceError("Parquet is read from its end: give an uncompressed file, not a pipe")
     try:
         file = parquet.ParquetFile(opened.path)
         columns = file.schema_arrow.names
+        _no_twins(columns, opened.name)
         if EXPORTED in (file.schema_arrow.metadata or {}):
             dropped = [name for name in NODE_COLUMNS if name in columns and name not in mapping.targets]
             mapping = msgspec.structs.replace(mapping, targets={**dict.fromkeys(dropped, ""), **mapping.targets})
@@ -184,8 +205,24 @@ def text_value(text: str) -> Any:
 
 
 def arrow_value(value: Any) -> Any:
-    """A Parquet value as it can be JSON; what is bytes becomes base64."""
+    """A Parquet value as it can be JSON; what is bytes becomes base64. Raises ValueError if it cannot be."""
+    _check(value)
     return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+def _check(value: Any) -> None:
+    """Raises ValueError for what would be null as JSON, or nothing."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"holds {value}, which is no number in JSON")
+    elif isinstance(value, Unreadable):
+        raise ValueError(f"cannot be read: {value.reason}")
+    elif isinstance(value, list):
+        for one in value:
+            _check(one)
+    elif isinstance(value, dict):
+        for one in value.values():
+            _check(one)
 
 
 def _number(text: str) -> Any:
@@ -219,9 +256,13 @@ def _header(reader: Iterator[list[str]], name: str) -> list[str]:
         raise SourceError(f"{name} is malformed in its header: {error}; correct it") from None
     if not any(columns):
         raise SourceError(f"{name} has no header line; its first line must name the columns")
+    _no_twins(columns, name)
+    return columns
+
+
+def _no_twins(columns: list[str], name: str) -> None:
     if len(set(columns)) < len(columns):
         raise SourceError(f"{name} has two columns of one name; give each its own")
-    return columns
 
 
 def _delimiter(header: str) -> str:
@@ -248,8 +289,42 @@ def _groups(file: Any, rows: int) -> tuple[int, list[int]]:
 def _values(batch: Any, arrow: Any) -> Iterator[tuple[Any, ...]]:
     columns = []
     for column in batch.columns:
-        kind = column.type
-        if arrow.types.is_timestamp(kind) and kind.unit == "ns":
-            column = column.cast(arrow.timestamp("us", kind.tz), safe=False)
-        columns.append(column.to_pylist(maps_as_pydicts="lossy"))
+        coarser = _coarser(column.type, arrow)
+        if coarser != column.type:
+            column = column.cast(coarser, safe=False)
+        try:
+            columns.append(column.to_pylist(maps_as_pydicts="strict"))
+        except _NOT_PYTHON:
+            columns.append([_value(scalar) for scalar in column])
     return zip(*columns, strict=True)
+
+
+def _value(scalar: Any) -> Any:
+    try:
+        return scalar.as_py(maps_as_pydicts="strict")
+    except _NOT_PYTHON as error:
+        return Unreadable((str(error).strip("'\"").splitlines() or [type(error).__name__])[0])
+
+
+def _coarser(kind: Any, arrow: Any) -> Any:
+    """The type with microseconds, which Python's times have, for nanoseconds."""
+    types = arrow.types
+    if types.is_timestamp(kind) and kind.unit == "ns":
+        return arrow.timestamp("us", kind.tz)
+    if types.is_duration(kind) and kind.unit == "ns":
+        return arrow.duration("us")
+    if types.is_time64(kind) and kind.unit == "ns":
+        return arrow.time64("us")
+    if types.is_list(kind):
+        return arrow.list_(_coarser_field(kind.value_field, arrow))
+    if types.is_large_list(kind):
+        return arrow.large_list(_coarser_field(kind.value_field, arrow))
+    if types.is_struct(kind):
+        return arrow.struct([_coarser_field(kind.field(n), arrow) for n in range(kind.num_fields)])
+    if types.is_map(kind):
+        return arrow.map_(kind.key_type, _coarser_field(kind.item_field, arrow))
+    return kind
+
+
+def _coarser_field(field: Any, arrow: Any) -> Any:
+    return field.with_type(_coarser(field.type, arrow))
