@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 from novamesh.config import Config
 from novamesh.datadir import DataDirectory
@@ -56,7 +57,7 @@ class Worker:
         self.gate = Gate(config, self.rates)
         self.busy: Counter[str] = Counter()  # connections (host:port) on which an answer is awaited
         self.types: dict[str, PathTypes] = {}  # of each space, as the store last said
-        self.checking = asyncio.Semaphore(1)  # for SQL that takes long to check
+        self.checking = ThreadPoolExecutor(1, "sql-check")  # for SQL that takes long to check
         self.idle = IdleWatch(config, connections(config), self.busy)
         limits = Limits(directory.spool, config.spool_limit_bytes, config.disk_reserve_bytes)
         self._tally = Tally(directory.ledger, directory.spool)
@@ -78,6 +79,7 @@ class Worker:
         self.idle.stop()
         self.tails.close()
         self.waiting.close()
+        self.checking.shutdown(wait=False, cancel_futures=True)
         self.spool.stop()
         self._tally.close()
         self.metrics.heartbeat(time.time(), False)
