@@ -312,6 +312,21 @@ def test_only_so_many_answers_are_remembered(described: Described, monkeypatch: 
     assert described.ask("a") is not first
 
 
+def test_what_is_forgotten_is_chosen_by_one_thread_at_a_time(
+    described: Described, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Guarded(dict[str, Any]):
+        def __iter__(self) -> Iterator[str]:
+            assert described.schemas._lock.locked()
+            return super().__iter__()
+
+    monkeypatch.setattr(schema, "REMEMBERED", 1)
+    described.schemas._answers = Guarded()
+    for space in ("a", "b", "c"):
+        described.ask(space)
+    assert len(described.schemas._answers) == 1
+
+
 def test_it_takes_its_turn_among_the_queries(serve: Callable[..., Server]) -> None:
     server = serve(max_concurrent=1)
     with server.connect() as busy, server.connect() as client:

@@ -4,6 +4,7 @@ The sample is taken in slices, the newest first, so that it ends when it has cos
 groups the events by the shapes of their columns: Python sees each shape once, and a few whole values of it.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -75,12 +76,13 @@ class Window(NamedTuple):
 
 
 class Schemas:
-    """Answers, remembered while they hold. ``clock`` tells seconds."""
+    """Answers, remembered while they hold. For any thread. ``clock`` tells seconds."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._clock = clock
         self._answers: dict[str, tuple[Counters, float, SchemaAnswer]] = {}
+        self._lock = threading.Lock()
 
     def of(self, cursor: duckdb.DuckDBPyConnection, space: str) -> SchemaAnswer:
         """What the events of a space hold. An event that was removed is in no answer after that. Raises
@@ -92,9 +94,10 @@ class Schemas:
             return remembered[2]
         self._database.ensure_space(space)
         answer = _described(cursor, space, self._database.extent(space), self._clock)
-        while len(self._answers) >= REMEMBERED and space not in self._answers:
-            self._answers.pop(next(iter(self._answers)), None)
-        self._answers[space] = counters, now, answer
+        with self._lock:
+            while len(self._answers) >= REMEMBERED and space not in self._answers:
+                del self._answers[next(iter(self._answers))]
+            self._answers[space] = counters, now, answer
         return answer
 
 
