@@ -72,6 +72,9 @@ def _read(query_string: str, most: int) -> tuple[Filter, int]:
     values = {name: value for name, value in pairs if name != "event"}
     if len(values) < sum(name != "event" for name, _ in pairs):
         raise InvalidParameter("Only the parameter `event` may be given more than once.")
+    for name, value in pairs:
+        if not value.strip():  # no event has such a name or user: nothing would ever be shown
+            raise InvalidParameter(f"The parameter `{name}` is blank; give it a value or leave it out.")
     rate = read_number(values, "rate", most, most)
     return Filter(frozenset(value for name, value in pairs if name == "event"), values.get("user_id")), rate
 

@@ -143,13 +143,14 @@ class Tails:
         """Count one more tail of a key. Raises :class:`TooManyQueries`."""
         if len(self) >= self._config.tail_max_concurrent:
             raise TooManyQueries(
-                f"{len(self)} tails are open here, which is as many as may be; try again when others have ended.",
+                f"{len(self)} tails are open in this edge process, which is as many as may be; try again when others"
+                " have ended.",
                 retry_after=RETRY_AFTER_S,
             )
         if self._keys[key.id] >= self._config.tail_key_concurrent:
             raise TooManyQueries(
-                f"{self._keys[key.id]} tails of this key are open, which is as many as one key may have;"
-                " close one before opening another.",
+                f"{self._keys[key.id]} tails of this key are open in this edge process, which is as many as one key"
+                " may have; close one before opening another.",
                 retry_after=RETRY_AFTER_S,
             )
         self._keys[key.id] += 1
