@@ -1,5 +1,6 @@
 """Logs: one JSON object a line, to standard error."""
 
+import json
 import logging
 import logging.config
 import traceback
@@ -31,7 +32,15 @@ class JsonFormatter(logging.Formatter):
         line |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
         if record.exc_info:
             line["traceback"] = "".join(traceback.format_exception(*record.exc_info))
-        return redact(_encoder.encode(line).decode())
+        return redact(_encoded(line))
+
+
+def _encoded(line: dict[str, Any]) -> str:
+    """As JSON. Half of a surrogate pair, which JSON in UTF-8 cannot hold, becomes ``?``: no line may be lost."""
+    try:
+        return _encoder.encode(line).decode()
+    except UnicodeEncodeError:
+        return json.dumps(line, ensure_ascii=False, default=str).encode(errors="replace").decode()
 
 
 def dict_config(level: str) -> dict[str, Any]:

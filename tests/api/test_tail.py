@@ -226,7 +226,10 @@ def test_a_revoked_key_sees_no_more(node: RunningNode) -> None:
     assert not other.ended.is_set() or other.messages[-1].kind != "end"
 
 
-@pytest.mark.parametrize("query", ["rate=0", "rate=x", "events=a", "user_id=a&user_id=b", "rate=1000000"])
+@pytest.mark.parametrize(
+    "query",
+    ["rate=0", "rate=x", "events=a", "user_id=a&user_id=b", "rate=1000000", "event=", "event=a&event=%20", "user_id="],
+)
 def test_parameters_that_cannot_be_taken(node: RunningNode, query: str) -> None:
     answer = httpx.get(f"{node.url}/v1/tail?{query}", headers=node.headers)
     expect_error(answer, 400, "invalid_parameter")

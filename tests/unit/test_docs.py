@@ -9,7 +9,7 @@ import pytest
 from novamesh import node
 from novamesh.cli import cli
 from novamesh.config import Config, settings
-from novamesh.edge import connection, ingest, query, rates, request
+from novamesh.edge import connection, ingest, query, rates, request, tail
 from novamesh.edge.api import documents
 from novamesh.errors import by_code
 from novamesh.event import model
@@ -23,6 +23,11 @@ DOCS = ROOT / "docs"
 def test_every_error_code_is_documented_with_its_status() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (\d+) \|", (DOCS / "errors.md").read_text(), re.MULTILINE))
     assert rows == {code: str(kind.status) for code, kind in by_code().items()}
+
+
+def test_every_reason_why_a_tail_ends_is_documented() -> None:
+    (row,) = [line for line in (DOCS / "api.md").read_text().splitlines() if line.startswith("| `end` |")]
+    assert set(tail._REASONS) <= set(re.findall(r"`(\w+)`", row))
 
 
 def test_every_error_says_when_it_comes_and_what_to_do() -> None:

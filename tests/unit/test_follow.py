@@ -1,6 +1,8 @@
 """Following the spool: each event once, and what is not seen counted to the event, whatever becomes of segments."""
 
 import asyncio
+import errno
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from novamesh.event.record import Record, encode
-from novamesh.spool import follow
+from novamesh.spool import follow, tally
 from novamesh.spool.follow import Follower
 from novamesh.spool.segment import list_segments, remove
 from novamesh.spool.tally import Tally
@@ -179,3 +181,79 @@ def test_what_its_dead_writer_has_not_counted_is_seen_and_hides_nothing(tmp_path
     assert found.missed == {"default": 3}
     follower.close()
     spool.close()
+
+
+class FailingReads:
+    """Stands in for ``os.pread``: the reads of these numbers fail."""
+
+    def __init__(self, *failing: int) -> None:
+        self.failing = set(failing)
+        self.count = 0
+        self._pread = os.pread
+
+    def __call__(self, descriptor: int, size: int, offset: int) -> bytes:
+        self.count += 1
+        if self.count in self.failing:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return self._pread(descriptor, size, offset)
+
+
+def test_what_a_look_that_fails_had_found_is_found_by_the_next(
+    rotating: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rotating.accept(1)
+    follower = Follower(rotating.spool, rotating.ledger)
+    rotating.accept(2, text=b" " * SMALL)
+    rotating.accept(3, 4)
+    counted = tally.read(rotating.ledger)
+    monkeypatch.setattr(tally, "read", lambda _: counted)  # it reads by `pread`, too
+    monkeypatch.setattr(os, "pread", FailingReads(2))
+    with pytest.raises(OSError, match="Input/output"):
+        follower.read(("default",))
+    assert sizes(follower) == [2, 3, 4]
+    assert sizes(follower) == []
+    follower.close()
+
+
+def test_what_a_dead_writer_has_not_counted_is_read_also_if_that_fails_once(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool.accept(1)
+    follower = Follower(spool.spool, spool.ledger)
+    spool.tally.add = lambda *_: False  # type: ignore[method-assign]
+    spool.accept(2)
+    counted = tally.read(spool.ledger)
+    monkeypatch.setattr(tally, "read", lambda _: counted)
+    monkeypatch.setattr(os, "pread", FailingReads(1))
+    with pytest.raises(OSError, match="Input/output"):
+        follower.read(("default",))
+    assert sizes(follower) == [2]
+    assert follower._open == {}
+    follower.close()
+
+
+def test_a_follower_that_cannot_be_made_leaves_nothing_open(
+    tmp_path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool.accept(1)
+    other = Spool(tmp_path)
+    other.accept(1)
+    opened: list[follow._Segment] = []
+    made, close, closed = follow._Segment, follow._Segment.close, []
+
+    def make(path: Path, offset: int) -> follow._Segment:
+        if opened:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        opened.append(made(path, offset))
+        return opened[0]
+
+    def note(segment: follow._Segment) -> None:
+        closed.append(segment)
+        close(segment)
+
+    monkeypatch.setattr(made, "close", note)
+    monkeypatch.setattr(follow, "_Segment", make)
+    with pytest.raises(OSError, match="open files"):
+        Follower(spool.spool, spool.ledger)
+    assert closed == opened
+    other.close()

@@ -168,3 +168,10 @@ def test_the_address_of_the_node_is_in_it() -> None:
     assert "{base_url}" not in text
     assert "{health}" not in text
     assert "curl -X POST https://node.example/v1/ingest" in text
+
+
+def test_the_rate_of_tails_is_told_as_a_setting_of_the_node() -> None:
+    (endpoint,) = [endpoint for endpoint in ENDPOINTS if endpoint.path == "/v1/tail"]
+    (rate,) = [parameter for parameter in endpoint.parameters if parameter.name == "rate"]
+    assert "tail_rate" in rate.text
+    assert not re.search(r"\d", rate.text)

@@ -125,7 +125,7 @@ def _read(lines: Iterator[bytes]) -> Iterator[Message]:
 
 def _show(message: Message, *, as_json: bool) -> None:
     if message.kind == "dropped":
-        _say(f"{msgspec.json.decode(message.data)['count']:,} events were left out: they came too fast")
+        _say(f"{msgspec.json.decode(message.data)['count']:,} events were left out: more came than can be shown")
     elif message.kind == "event":
         text = message.data.decode() if as_json else line(message.data, shutil.get_terminal_size().columns)
         sys.stdout.write(text + "\n")

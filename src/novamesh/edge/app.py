@@ -68,6 +68,7 @@ class Application:
         self._worker = Worker(self._config, loop)
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._failures.tell()
         self._worker.close()
 
     async def __rsgi__(self, scope: Scope, server: HTTPProtocol) -> None:
@@ -86,17 +87,16 @@ class Application:
             pass  # there is nobody to answer
         except RequestError as error:
             self._answer(call, scope, error)
-        except Exception:
-            log.exception("a request failed", extra={"path": scope.path, "method": scope.method, **call.named()})
-            self._answer(call, scope, InternalError("The node failed to answer this request; its log says why."))
+        except Exception as cause:
+            self._answer(call, scope, InternalError("The node failed to answer this request; its log says why."), cause)
         if self._logs_access:
             note_access(call, scope, _route(scope.path), time.perf_counter_ns() - started)
 
-    def _answer(self, call: Call, scope: Scope, error: RequestError) -> None:
+    def _answer(self, call: Call, scope: Scope, error: RequestError, cause: Exception | None = None) -> None:
         self._worker.metrics.count(error.status)
         self._worker.metrics.count_error(error.code)
         if error.status >= 500:
-            self._failures.note(call, scope, error)
+            self._failures.note(call, scope, error, cause)
         headers = [("content-type", "application/json"), *error.headers]
         if error.retry_after is not None:
             headers.append(("retry-after", str(error.retry_after)))

@@ -40,7 +40,7 @@ _LEDGER = (
 
 
 async def exposition(worker: Worker, _scope: Scope, protocol: HTTPProtocol) -> int:
-    """All figures. Those of a store that does not answer are left out."""
+    """All figures. Those of a store that does not answer, and of files that cannot be read, are left out."""
     now = time.time()
     totals = metrics.read_totals(worker.run_directory, now)
     families = [
@@ -48,7 +48,7 @@ async def exposition(worker: Worker, _scope: Scope, protocol: HTTPProtocol) -> i
         *_requests(metrics.read(worker.run_directory, now)),
         *_totals(totals),
         *_processes(worker, totals.pids),
-        _one("store_bytes", "Size of the database's files.", processes.size(worker.store_directory)),
+        _one("store_bytes", "Size of the database's files.", worker.figure(processes.size, worker.store_directory)),
         *_store(worker.store if worker.store_problem is None else None),
         *_events(worker.ledger()),
     ]
@@ -70,7 +70,7 @@ def _node(worker: Worker, now: float) -> Iterator[Family]:
     uptime = worker.uptime.report(now)
     if uptime.first_start is not None:
         yield _one("uptime_ratio", "Share of the last 30 days in which events could be accepted.", uptime.percent / 100)
-    yield _one("spool_bytes", "Size of the spool's files.", spool_size(worker.spool_directory))
+    yield _one("spool_bytes", "Size of the spool's files.", worker.figure(spool_size, worker.spool_directory))
 
 
 def _requests(snapshot: Snapshot) -> Iterator[Family]:

@@ -1,17 +1,21 @@
 """``GET /v1/tail``: events as they are accepted, as Server-Sent Events (WHATWG HTML, section 9.2)."""
 
 import asyncio
+import logging
 import time
 from functools import partial
 
 import msgspec
 from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
 
+from novamesh.edge.call import named
 from novamesh.edge.connection import Backlog, cut
 from novamesh.edge.request import ClientGone, read_number, read_pairs
 from novamesh.edge.tails import Filter, Tail
 from novamesh.edge.worker import Worker
 from novamesh.errors import InvalidParameter, RequestError, SpoolUnavailable
+
+log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "text/event-stream"
 HEADERS = [("content-type", CONTENT_TYPE), ("cache-control", "no-store"), ("x-accel-buffering", "no")]
@@ -45,15 +49,21 @@ async def tail(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
     worker.busy[scope.client] += 1
     opened = Tail(key.space, wanted, rate, partial(_refusal, worker, authorization))
     try:
-        await worker.tails.join(opened)
+        await _join(worker, opened)
         await _serve(opened, scope, protocol)
-    except OSError:
-        raise SpoolUnavailable("The disk of this node cannot be read; connect again.") from None
     finally:
         worker.tails.part(opened)
         worker.leave(scope.client)
         worker.tails.leave(key)
     return 0
+
+
+async def _join(worker: Worker, opened: Tail) -> None:
+    """Raises :class:`SpoolUnavailable`."""
+    try:
+        await worker.tails.join(opened)
+    except OSError:
+        raise SpoolUnavailable("The disk of this node cannot be read; connect again.") from None
 
 
 def _read(query_string: str, most: int) -> tuple[Filter, int]:
@@ -62,6 +72,9 @@ def _read(query_string: str, most: int) -> tuple[Filter, int]:
     values = {name: value for name, value in pairs if name != "event"}
     if len(values) < sum(name != "event" for name, _ in pairs):
         raise InvalidParameter("Only the parameter `event` may be given more than once.")
+    for name, value in pairs:
+        if not value.strip():  # no event has such a name or user: nothing would ever be shown
+            raise InvalidParameter(f"The parameter `{name}` is blank; give it a value or leave it out.")
     rate = read_number(values, "rate", most, most)
     return Filter(frozenset(value for name, value in pairs if name == "event"), values.get("user_id")), rate
 
@@ -89,7 +102,10 @@ async def _serve(opened: Tail, scope: Scope, protocol: HTTPProtocol) -> None:
         sending.result()
     except ProtocolClosed:
         raise ClientGone from None
-    except TimeoutError:
+    except OSError as error:
+        # It reads nothing, or there are no descriptors left to see whether it does. An error it can no longer be.
+        if not isinstance(error, TimeoutError):
+            log.warning("a tail was cut off", extra={"cause": str(error), **named(protocol)})
         cut(scope.client)
         raise ClientGone from None
     finally:

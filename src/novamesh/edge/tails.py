@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.05
 LONGEST_POLL_S = 1.0
+# Looks that fail are repeated for so long; then readers are told.
+FAILED_S = 5.0
 # Of the time at most a fifth goes into tails: after each look so many times its own time passes.
 REST = 4
 # One round of the event loop gives so much time to tails.
@@ -130,6 +133,8 @@ class Tails:
         self._opening = asyncio.Lock()
         self._follower: Follower | None = None
         self._task: asyncio.Task[None] | None = None
+        self._failing_since: float | None = None
+        self._said = False  # that it fails
 
     def __len__(self) -> int:
         return self._keys.total()
@@ -138,13 +143,14 @@ class Tails:
         """Count one more tail of a key. Raises :class:`TooManyQueries`."""
         if len(self) >= self._config.tail_max_concurrent:
             raise TooManyQueries(
-                f"{len(self)} tails are open here, which is as many as may be; try again when others have ended.",
+                f"{len(self)} tails are open in this edge process, which is as many as may be; try again when others"
+                " have ended.",
                 retry_after=RETRY_AFTER_S,
             )
         if self._keys[key.id] >= self._config.tail_key_concurrent:
             raise TooManyQueries(
-                f"{self._keys[key.id]} tails of this key are open, which is as many as one key may have;"
-                " close one before opening another.",
+                f"{self._keys[key.id]} tails of this key are open in this edge process, which is as many as one key"
+                " may have; close one before opening another.",
                 retry_after=RETRY_AFTER_S,
             )
         self._keys[key.id] += 1
@@ -161,7 +167,12 @@ class Tails:
         """From now on the tail gets what is accepted. Raises OSError."""
         async with self._opening:
             if self._follower is None:
-                self._follower = await asyncio.to_thread(Follower, self._spool, self._ledger)
+                try:
+                    self._follower = await asyncio.to_thread(Follower, self._spool, self._ledger)
+                except OSError as error:
+                    self._say_failure(error)
+                    raise
+                self._failing_since = None
                 self._task = asyncio.get_running_loop().create_task(self._run(self._follower))
             self._tails.append(tail)
 
@@ -186,28 +197,48 @@ class Tails:
         try:
             while True:
                 await asyncio.sleep(pause_s)
-                async with self._opening:
+                async with self._opening:  # who joined during a look would miss what it finds
                     if not self._tails:
                         self._follower = self._task = None
                         return
-                started = time.monotonic()
-                await self._look(follower)
-                pause_s = min(LONGEST_POLL_S, max(POLL_S, REST * (time.monotonic() - started)))
+                    started = time.monotonic()
+                    await self._look(follower)
+                rest_s = 2 * pause_s if self._failing_since is not None else REST * (time.monotonic() - started)
+                pause_s = min(LONGEST_POLL_S, max(POLL_S, rest_s))
         finally:
             follower.close()
 
     async def _look(self, follower: Follower) -> None:
         try:
             self._check()
-            spaces = {tail.space for tail in self._tails}
-            # Never cancelled while it reads: the follower would be closed under it.
-            found = await asyncio.shield(asyncio.to_thread(follower.read, spaces))
+            found = await _to_its_end(partial(follower.read, {tail.space for tail in self._tails}))
+            self._note_success()
             await self._give(found)
         except OSError as error:
-            log.error("what is accepted cannot be followed", extra={"cause": str(error)})
+            self._note_failure(error)
         except Exception:
             log.exception("live tails failed")
             self.end("failed")
+
+    def _note_failure(self, error: OSError) -> None:
+        self._say_failure(error)
+        now = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        if now - self._failing_since >= FAILED_S:
+            self.end("failed")
+
+    def _note_success(self) -> None:
+        self._failing_since = None
+        if self._said:
+            self._said = False
+            log.warning("what is accepted can be followed again")
+
+    def _say_failure(self, error: OSError) -> None:
+        """Once, until it goes again: readers come back every second."""
+        if not self._said:
+            self._said = True
+            log.error("what is accepted cannot be followed", extra={"cause": str(error)})
 
     def _check(self) -> None:
         stopping = self._stopping.exists()
@@ -249,6 +280,16 @@ class Tails:
                     tail.drop(record.n)
                 return
             _give_events(record, events, tails)
+
+
+async def _to_its_end(read: Callable[[], Followed]) -> Followed:
+    """Read in a thread. Whoever is cancelled waits for it all the same: the follower is closed after that."""
+    reading = asyncio.ensure_future(asyncio.to_thread(read))
+    try:
+        return await asyncio.shield(reading)
+    except asyncio.CancelledError:
+        await asyncio.wait((reading,))
+        raise
 
 
 def _give_events(record: Record, events: list[LiveEvent], tails: list[Tail]) -> None:

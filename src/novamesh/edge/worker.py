@@ -8,6 +8,10 @@ import signal
 import sqlite3
 import time
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
 
 from novamesh.config import Config
 from novamesh.datadir import DataDirectory
@@ -35,6 +39,8 @@ log = logging.getLogger(__name__)
 
 STORE_INTERVAL_S = 1.0
 
+Read = TypeVar("Read")
+
 
 class Worker:
     """Made in the worker's process, before its loop runs. Raises OSError."""
@@ -56,7 +62,7 @@ class Worker:
         self.gate = Gate(config, self.rates)
         self.busy: Counter[str] = Counter()  # connections (host:port) on which an answer is awaited
         self.types: dict[str, PathTypes] = {}  # of each space, as the store last said
-        self.checking = asyncio.Semaphore(1)  # for SQL that takes long to check
+        self.checking = ThreadPoolExecutor(1, "sql-check")  # for SQL that takes long to check
         self.idle = IdleWatch(config, connections(config), self.busy)
         limits = Limits(directory.spool, config.spool_limit_bytes, config.disk_reserve_bytes)
         self._tally = Tally(directory.ledger, directory.spool)
@@ -65,6 +71,7 @@ class Worker:
         )
         self.waiting = Waiting(self.socket)
         self.tails = Tails(config, directory.spool, directory.ledger, directory.stopping, self.metrics)
+        self._unreadable: set[Path] = set()  # directories of figures, when last asked for
         self.since = Since()
         self.history = history.Reader(directory.run)
         self._tasks = [loop.create_task(self._tend()), loop.create_task(self._ask_store())]
@@ -78,6 +85,7 @@ class Worker:
         self.idle.stop()
         self.tails.close()
         self.waiting.close()
+        self.checking.shutdown(wait=False, cancel_futures=True)
         self.spool.stop()
         self._tally.close()
         self.metrics.heartbeat(time.time(), False)
@@ -103,10 +111,23 @@ class Worker:
         return found
 
     def ledger(self) -> Ledger | None:
-        """What became of all events, as of now; None while the store does not answer. Raises OSError."""
+        """What became of all events, as of now; None while the store does not answer, or the tallies cannot be read."""
         if self.store is None or self.store_problem is not None:
             return None
-        return ledger(tally.read(self.ledger_directory).counts, self.store)
+        counted = self.figure(tally.read, self.ledger_directory)
+        return None if counted is None else ledger(counted.counts, self.store)
+
+    def figure(self, read: Callable[[Path], Read], directory: Path) -> Read | None:
+        """What is read of a directory only to be shown; None while that fails: just then the rest must be seen."""
+        try:
+            found = read(directory)
+        except OSError as error:
+            if directory not in self._unreadable:
+                log.error("a figure cannot be read", extra={"directory": directory.name, "cause": str(error)})
+            self._unreadable.add(directory)
+            return None
+        self._unreadable.discard(directory)
+        return found
 
     def accept_problem(self) -> str | None:
         """Why this worker cannot accept events now, or None."""

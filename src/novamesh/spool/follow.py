@@ -7,7 +7,6 @@ Nothing in the spool is changed: no torn tail is cut, and no damage set aside.
 """
 
 import contextlib
-import fcntl
 import os
 from collections import Counter
 from collections.abc import Container
@@ -17,6 +16,7 @@ from typing import NamedTuple
 from novamesh.event.record import Record, RecordError, decode_header
 from novamesh.spool import tally
 from novamesh.spool.frame import FRAME_HEADER_SIZE, KIND_END, SEGMENT_HEADER_SIZE, claimed_size, frame_at
+from novamesh.spool.segment import is_locked
 from novamesh.spool.tally import Counted
 
 # More than that of one look is skipped: who follows wants what is new.
@@ -41,7 +41,11 @@ class Follower:
         self._read_to = dict(self._begin.segments)
         self._accounted: Counter[str] = Counter()  # events seen, or told to be missed, since the beginning
         self._open: dict[str, _Segment] = {}
-        self._open_grown(self._begin, all_live=True)
+        try:
+            self._open_grown(self._begin, all_live=True)
+        except OSError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close all segments."""
@@ -50,26 +54,33 @@ class Follower:
         self._open.clear()
 
     def read(self, spaces: Container[str]) -> Followed:
-        """What was synced since the last look."""
+        """What was synced since the last look. After an OSError the next look finds what this one would have."""
         counted = tally.read(self._ledger)
         self._open_grown(counted)
-        found: list[tuple[Record, bytes]] = []
         room = READ_BYTES // max(1, len(self._open))
-        for name, segment in list(self._open.items()):
-            if segment.has_writer():
-                end = known = counted.segments.get(name, segment.offset)
-            else:
-                # It does not grow any more. What its writer has not counted, since it died, is stored all the same.
-                end = segment.size()
-                known = tally.read(self._ledger).segments.get(name, end)
-                del self._open[name]
-            for payload, behind in segment.read(end, room):
-                self._take(payload, behind <= known, spaces, found)
-            self._read_to[name] = segment.offset = max(end, segment.offset)
-            if name not in self._open:
+        # All is read before any of it counts as seen.
+        parts = [self._read(name, segment, counted, room) for name, segment in self._open.items()]
+        found: list[tuple[Record, bytes]] = []
+        for part in parts:
+            for payload, behind in part.payloads:
+                self._take(payload, behind <= part.known, spaces, found)
+            segment = self._open[part.name]
+            self._read_to[part.name] = segment.offset = max(part.end, segment.offset)
+            if part.over:
+                del self._open[part.name]
                 segment.close()
         found.sort(key=lambda item: item[0].at)
         return Followed(found, self._missed(counted))
+
+    def _read(self, name: str, segment: "_Segment", counted: Counted, room: int) -> "_Part":
+        over = not segment.has_writer()
+        if over:
+            # It does not grow any more. What its writer has not counted, since it died, is stored all the same.
+            end = segment.size()
+            known = tally.read(self._ledger).segments.get(name, end)
+        else:
+            end = known = counted.segments.get(name, segment.offset)
+        return _Part(name, segment.read(end, room), end, known, over)
 
     def _take(self, payload: bytes, known: bool, spaces: Container[str], found: list[tuple[Record, bytes]]) -> None:
         with contextlib.suppress(RecordError):  # then it is counted as missed
@@ -101,6 +112,17 @@ class Follower:
                 self._open[name] = segment
 
 
+class _Part(NamedTuple):
+    """What a look read of a segment before ``end``: payloads, each with the offset behind it; they are counted up to
+    ``known``. ``over``: it has no writer any more."""
+
+    name: str
+    payloads: list[tuple[bytes, int]]
+    end: int
+    known: int
+    over: bool
+
+
 class _Segment:
     """An open segment, read up to ``offset``. Deleting it does no harm."""
 
@@ -115,13 +137,8 @@ class _Segment:
         return os.fstat(self._descriptor).st_size
 
     def has_writer(self) -> bool:
-        """Whether some process holds the lock of the segment's writer."""
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-        return False
+        """Whether some process is writing it."""
+        return is_locked(self._descriptor)
 
     def read(self, end: int, room: int) -> list[tuple[bytes, int]]:
         """The payloads of whole frames before ``end``, each with the offset behind it: in about ``room`` bytes, or one
@@ -134,5 +151,4 @@ class _Segment:
         while (frame := frame_at(data, at)) is not None and frame.payload != KIND_END:
             at = frame.end
             payloads.append((frame.payload, self.offset + at))
-        self.offset += at
         return payloads

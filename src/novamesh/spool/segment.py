@@ -33,11 +33,18 @@ def has_writer(segment: Path) -> bool:
     """Whether some process is writing this segment (it holds the lock as long as it lives)."""
     descriptor = os.open(segment, os.O_RDONLY)
     try:
+        return is_locked(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_locked(descriptor: int) -> bool:
+    """Whether some process holds the lock of a file as its writer. Raises OSError."""
+    try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    finally:
-        os.close(descriptor)
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
     return False
 
 

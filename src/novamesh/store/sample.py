@@ -4,7 +4,7 @@ A shape is what ``json_structure`` says of a document. It has all keys of all ob
 of a list only what its elements have in common: where they differ (``JSON``) values are looked into.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -46,13 +46,14 @@ Steps = tuple[str | int, ...]
 
 class Group(NamedTuple):
     """Documents of one shape: properties or contexts of ``events`` events, of so many ``bytes``; some of the
-    documents. Those that are not there have no shape."""
+    documents. Those that are not there have no shape, nor have the ``large`` ones, that were not looked at."""
 
     column: str
     shape: str | None
     events: int
     bytes: int
     documents: list[str | None]
+    large: int = 0
 
 
 class _Path:
@@ -74,9 +75,11 @@ class _Path:
 
 
 class Sample:
-    """What has been seen so far: ``events``, of so many ``bytes`` and ``shapes``. ``full``: no more paths are noted."""
+    """What has been seen so far: ``events``, of so many ``bytes`` and ``shapes``. ``full``: no more paths are noted.
+    What comes when the time is ``over`` is counted alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, over: Callable[[], bool] = lambda: False) -> None:
+        self._over = over
         self.events = self.bytes = self.shapes = 0
         self.full = False
         self._paths: dict[Steps, _Path] = {}
@@ -87,9 +90,13 @@ class Sample:
         for group in groups:
             self.events += group.events if group.column == "properties" else 0
             self.bytes += group.bytes
+            self._left_out |= group.large > 0
             if group.shape is not None:
                 self.shapes += 1
-                self._add(group, msgspec.json.decode(group.shape))
+                if self._over():
+                    self._left_out = True
+                else:
+                    self._add(group, msgspec.json.decode(group.shape))
 
     def paths(self) -> tuple[list[SampledPath], bool]:
         """The paths, those of the most events first, and whether there are others."""
@@ -108,6 +115,8 @@ class Sample:
                 seen.add(steps)
                 path.types |= {kind} if kind else set()
         for document in group.documents:
+            if self._over():
+                break
             for steps, value in _walk(root, msgspec.json.decode(document or "{}")):
                 if path := self._path(steps):
                     seen.add(steps)

@@ -4,6 +4,7 @@ The sample is taken in slices, the newest first, so that it ends when it has cos
 groups the events by the shapes of their columns: Python sees each shape once, and a few whole values of it.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -23,11 +24,15 @@ FRESH_S = 5.0
 REMEMBERED = 64
 
 # What a sample may cost. A slice is four times the one before it: the first are small, because events may be large.
-FIRST_ROWS = 16
+FIRST_ROWS = 1
 # All values of a slice up to this are looked at for examples, of a larger one a value of each shape.
 WHOLE_ROWS = 256
 SLICE_BYTES = 4 * 2**20
 MOST_BYTES = 32 * 2**20
+# The engine looks at up to 2048 documents in one go, which an interrupt does not end: about 2 s, if all are of this
+# size and full of keys. A larger one is counted, and has no shape.
+DOCUMENT_BYTES = 256 * 2**10
+SMALL_BYTES = 8 * 2**10
 MOST_SHAPES = 1_000
 # It ends after the one time if it has enough rows, and after the other whatever it has: where most events have been
 # removed, many row numbers lead to none.
@@ -55,10 +60,12 @@ WITH slice AS MATERIALIZED (
 ), documents AS (
     SELECT 'properties' AS name, properties AS document FROM slice
     UNION ALL SELECT 'context', context FROM slice)
-SELECT name, json_structure(document)::VARCHAR, count(*), coalesce(sum(strlen(document)), 0)::BIGINT, {values}
-FROM documents GROUP BY ALL
+SELECT name, json_structure(seen)::VARCHAR, count(*), coalesce(sum(bytes), 0)::BIGINT, {values},
+    count(*) FILTER (bytes > $most)
+FROM (SELECT name, strlen(document) AS bytes, CASE WHEN bytes <= $most THEN document END AS seen FROM documents)
+GROUP BY ALL
 """
-_ALL, _ANY = "list(document)", "[any_value(document)]"
+_ALL, _ANY = "list(seen)", "[any_value(seen)]"
 
 
 class Window(NamedTuple):
@@ -69,12 +76,13 @@ class Window(NamedTuple):
 
 
 class Schemas:
-    """Answers, remembered while they hold."""
+    """Answers, remembered while they hold. For any thread. ``clock`` tells seconds."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._clock = clock
         self._answers: dict[str, tuple[Counters, float, SchemaAnswer]] = {}
+        self._lock = threading.Lock()
 
     def of(self, cursor: duckdb.DuckDBPyConnection, space: str) -> SchemaAnswer:
         """What the events of a space hold. An event that was removed is in no answer after that. Raises
@@ -85,10 +93,11 @@ class Schemas:
         if remembered is not None and _holds(remembered[0], counters, now - remembered[1]):
             return remembered[2]
         self._database.ensure_space(space)
-        answer = _described(cursor, space, self._database.extent(space))
-        while len(self._answers) >= REMEMBERED and space not in self._answers:
-            self._answers.pop(next(iter(self._answers)), None)
-        self._answers[space] = counters, now, answer
+        answer = _described(cursor, space, self._database.extent(space), self._clock)
+        with self._lock:
+            while len(self._answers) >= REMEMBERED and space not in self._answers:
+                del self._answers[next(iter(self._answers))]
+            self._answers[space] = counters, now, answer
         return answer
 
 
@@ -98,14 +107,18 @@ def _holds(before: Counters, now: Counters, age_s: float) -> bool:
     return age_s < FRESH_S and (before.erased, before.expired) == (now.erased, now.expired)
 
 
-def _described(cursor: duckdb.DuckDBPyConnection, space: str, extent: ExtentAnswer) -> SchemaAnswer:
+def _described(
+    cursor: duckdb.DuckDBPyConnection, space: str, extent: ExtentAnswer, clock: Callable[[], float]
+) -> SchemaAnswer:
     schema = schema_for(space)
     names = cursor.execute(
         _EVENTS.format(schema=schema),
         {"shredded": extent.shredded - COUNTED, "plain": extent.plain - COUNTED, "most": MOST_EVENTS + 1},
     ).fetchall()
-    sample = Sample()
-    for shredded, plain, values in _slices(cursor, schema, extent, sample):
+    started = clock()
+    # What is left of a slice then: a few shapes of thousands of keys each take as long as all others.
+    sample = Sample(over=lambda: clock() - started > MOST_S)
+    for shredded, plain, values in _slices(cursor, schema, extent, sample, clock):
         sample.add(_slice(cursor, schema, shredded, plain, values))
     paths, more = sample.paths()
     return SchemaAnswer(
@@ -117,14 +130,14 @@ def _described(cursor: duckdb.DuckDBPyConnection, space: str, extent: ExtentAnsw
 
 
 def _slices(
-    cursor: duckdb.DuckDBPyConnection, schema: str, extent: ExtentAnswer, sample: Sample
+    cursor: duckdb.DuckDBPyConnection, schema: str, extent: ExtentAnswer, sample: Sample, clock: Callable[[], float]
 ) -> Iterator[tuple[Window, Window, str]]:
     """The windows of both tables that make up each slice, and which of its values are wanted, while the sample is to
     grow."""
     shredded, plain = extent.shredded, extent.plain
     part = _plain_part(cursor, schema, extent)
-    size, started = FIRST_ROWS, time.monotonic()
-    while (shredded or plain) and _wants_more(sample, time.monotonic() - started):
+    size, started = FIRST_ROWS, clock()
+    while (shredded or plain) and _wants_more(sample, clock() - started):
         size = min(size, SAMPLE - sample.events)
         of_plain = min(plain, round(size * part))
         of_shredded = min(shredded, size - of_plain)
@@ -161,13 +174,15 @@ def _plain_part(cursor: duckdb.DuckDBPyConnection, schema: str, extent: ExtentAn
 
 
 def _slice(cursor: duckdb.DuckDBPyConnection, schema: str, shredded: Window, plain: Window, values: str) -> list[Group]:
-    rows = cursor.execute(
+    rows = shredded.end - shredded.first + plain.end - plain.first
+    groups = cursor.execute(
         _SLICE.format(schema=schema, values=values),
         {
             "shredded_from": shredded.first,
             "shredded_to": shredded.end,
             "plain_from": plain.first,
             "plain_to": plain.end,
+            "most": max(SMALL_BYTES, min(DOCUMENT_BYTES, SLICE_BYTES // max(1, rows))),
         },
     ).fetchall()
-    return [Group(*row) for row in rows]
+    return [Group(*group) for group in groups]

@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 # Comments, text in quotes of all kinds (what is not closed goes to the end), numbers; names, quoted or not, are kept.
 _TOKENS = re.compile(
     r"""
-    (?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))
+    (?P<comment>--[^\n]*|/\*)
   | (?P<literal>\b[eE]'(?:''|\\.|[^'\\])*(?:'|\Z)
       |(?:\b[xXbB])?'(?:''|[^'])*(?:'|\Z)
       |\$(?P<tag>\w*)\$.*?(?:\$(?P=tag)\$|\Z)
@@ -20,11 +20,26 @@ _TOKENS = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
+_COMMENT_MARK = re.compile(r"/\*|\*/")
+
 
 def without_literals(sql: str) -> str:
     """The text with ``?`` for each literal, without comments, its blanks joined."""
-    masked = _TOKENS.sub(lambda token: token[0] if token["name"] else "?" if token["literal"] else " ", sql)
-    return " ".join(masked.split())
+    masked: list[str] = []
+    at = 0
+    while token := _TOKENS.search(sql, at):
+        masked += sql[at : token.start()], token[0] if token["name"] else "?" if token["literal"] else " "
+        at = _comment_end(sql, token.end()) if token[0] == "/*" else token.end()
+    return " ".join("".join([*masked, sql[at:]]).split())
+
+
+def _comment_end(sql: str, at: int) -> int:
+    """Where the comment ends that was opened before ``at``: comments nest. What is not closed goes to the end."""
+    depth = 1
+    while depth and (mark := _COMMENT_MARK.search(sql, at)):
+        depth += 1 if mark[0] == "/*" else -1
+        at = mark.end()
+    return len(sql) if depth else at
 
 
 def note(request: QueryRequest, elapsed_s: float, reading_s: float, rows: int, outcome: str) -> None:

@@ -372,12 +372,18 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         summary="Events as they are accepted, as Server-Sent Events: event for each one, dropped with the count of what"
         " was left out, end with a reason.",
         parameters=(
-            Parameter("event", "string", "Only events of this name; may be given more than once.", place="query"),
-            Parameter("user_id", "string", "Only events of this user.", place="query"),
+            Parameter(
+                "event",
+                "string",
+                "Only events of this name; may be given more than once.",
+                place="query",
+                limits={"pattern": r"\S"},
+            ),
+            Parameter("user_id", "string", "Only events of this user.", place="query", limits={"pattern": r"\S"}),
             Parameter(
                 "rate",
                 "integer",
-                "Events a second, at most. Default 1000, which is the most.",
+                "Events a second, at most; default: the node's tail_rate, which is the most.",
                 place="query",
                 limits={"minimum": 1},
             ),
@@ -401,7 +407,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             _error(
                 TooManyQueries,
                 "try again after Retry-After",
-                "8 tails of this key are open, which is as many as one key may have; close one before opening another.",
+                "8 tails of this key are open in this edge process, which is as many as one key may have; close one"
+                " before opening another.",
             ),
         ),
         replies=(Reply(200, "The events, as they come.", {"text/event-stream": None}),),
