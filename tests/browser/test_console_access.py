@@ -54,6 +54,18 @@ def test_a_wrong_key_is_told(console: Console) -> None:
     expect(page.locator("#state")).to_contain_text("This key lacks the scope query.")
 
 
+def test_a_key_that_no_header_can_carry_is_told_as_mistyped(console: Console) -> None:
+    page = console(key="")
+    page.get_by_label("API key").fill("nm_live_…")
+    button(page, "Use key").click()
+    expect(page.get_by_role("heading", name="This key is mistyped")).to_be_visible()
+    axe(page)
+    write(page, "SELECT 1")
+    button(page, "Run").click()
+    expect(page.locator("#error")).to_contain_text("The key holds a character that no key has")
+    expect(page.locator("#progress")).to_be_empty()
+
+
 def test_without_events_the_command_to_send_one_is_shown(console: Console, shop_node: RunningNode) -> None:
     page = console(prepare=lambda page: stub_schema(shop_node, page, events=[]))
     expect(page.get_by_role("heading", name="No events yet")).to_be_visible()
@@ -75,6 +87,16 @@ def test_a_node_that_is_not_ready_is_told_and_asked_again(console: Console) -> N
     page.unroute("**/v1/schema", unwell)
     button(page, "Try again").click()
     expect(page.locator("#state")).to_be_hidden()
+
+
+def test_a_schema_that_was_cut_is_asked_for_again(console: Console) -> None:
+    def cut(route: Route) -> None:
+        route.fulfill(status=200, content_type="application/json", body='{"columns": [')
+
+    page = console(prepare=lambda page: page.route("**/v1/schema", cut))
+    expect(page.locator("#state")).to_contain_text("The node's answer was cut off")
+    page.unroute("**/v1/schema", cut)
+    expect(page.locator("#state")).to_be_hidden()  # without a click
 
 
 @pytest.mark.parametrize(("phone", "dark"), [(False, True), (True, False)], ids=["desktop dark", "phone light"])
