@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import EVENTS, Pages, axe
 from tests.browser.console import Console, button, cells, grid, run, write
@@ -150,6 +150,32 @@ def test_it_is_found_from_the_status_page_and_leads_back(pages: Pages, shop_node
     expect(page).to_have_title(re.compile("^Console — "))
     page.get_by_role("link", name="Status page").click()
     expect(page).to_have_url(shop_node.url + "/")
+
+
+def test_all_is_found_below_a_path_that_a_proxy_takes_off(pages: Pages, shop_node: RunningNode) -> None:
+    def take_off(route: Route) -> None:
+        route.fulfill(response=route.fetch(url=route.request.url.replace("/below", "")))
+
+    below = shop_node.url + "/below/"
+
+    def prepare(page: Page) -> None:
+        page.route(below + "**", take_off)
+
+    page = pages(below, prepare=prepare)
+    page.get_by_role("link", name="Console").click()
+    expect(page).to_have_url(below + "console")
+    page.get_by_label("API key").fill(shop_node.key)
+    button(page, "Use key").click()
+    expect(page.locator("#fields")).to_contain_text("properties.page")
+    run(page, "SELECT count() AS n FROM events")
+    assert cells(page, 0) == [str(EVENTS)]
+    page.get_by_role("link", name="Status page").click()
+    expect(page).to_have_url(below)
+    page.get_by_role("link", name="OpenAPI 3.1").click()
+    expect(page).to_have_url(below + "openapi.json")
+    page.wait_for_load_state()
+    pages.close()
+    assert [request.url for request in pages.requests if not request.url.startswith((below, "data:"))] == []
 
 
 def test_without_javascript_it_says_what_to_do(pages: Pages, shop_node: RunningNode) -> None:
