@@ -7,7 +7,6 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.browser import shop
 from tests.browser.conftest import DESKTOP, PHONE, chromium
-from tests.browser.stubs import stub_schema
 from tests.support import RunningNode, running_node
 
 IMAGES = Path("docs/images")
@@ -38,7 +37,6 @@ def _open(browser: Browser, node: RunningNode, sql: str, *, dark: bool, phone: b
         timezone_id="UTC",
     )
     page = context.new_page()
-    stub_schema(node, page)
     page.add_init_script(f"sessionStorage.setItem('novamesh.key', '{node.key}')")
     page.goto(node.url + "/console")
     page.locator("#fields li").first.wait_for(state="attached")
