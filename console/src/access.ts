@@ -45,6 +45,7 @@ export class Access {
       this.#set(schema.events.length > 0 ? "well" : "empty");
     } catch (error) {
       if (error instanceof ApiError) this.refused(error);
+      else if (!asking.signal.aborted) throw error;
     }
   }
 
@@ -111,17 +112,7 @@ export class Access {
           ),
         ];
       case "wrong-key":
-        return [
-          h("h2", {}, error?.status === 403 ? "This key may not read" : "This key is not known here"),
-          h(
-            "p",
-            { role: "alert" },
-            error?.status === 403
-              ? error.message
-              : "It was mistyped, revoked, has expired, or belongs to another node.",
-          ),
-          this.#form(),
-        ];
+        return [...wrongKey(error), this.#form()];
       case "unwell":
         return [
           h("h2", {}, "The node is not ready"),
@@ -169,4 +160,15 @@ export class Access {
       h("p", { class: "row" }, button, h("button", { type: "button", click: () => void this.check() }, "Look again")),
     ];
   }
+}
+
+/** What is wrong with the key. */
+function wrongKey(error?: ApiError): Node[] {
+  const [title, text] =
+    error?.status === 403
+      ? ["This key may not read", error.message]
+      : error?.code === "mistyped_key"
+        ? ["This key is mistyped", error.message]
+        : ["This key is not known here", "It was mistyped, revoked, has expired, or belongs to another node."];
+  return [h("h2", {}, title), h("p", { role: "alert" }, text)];
 }

@@ -33,7 +33,7 @@ export interface Schema {
 export async function request(path: string, init: RequestInit = {}): Promise<Response> {
   const headers = new Headers(init.headers);
   const key = getKey();
-  if (key !== "") headers.set("authorization", `Bearer ${key}`);
+  if (key !== "") authorize(headers, key);
   let answer: Response;
   try {
     // The path is relative, so that a node below a prefix of a proxy is found.
@@ -49,6 +49,15 @@ export async function request(path: string, init: RequestInit = {}): Promise<Res
   }
   if (!answer.ok) throw await refusal(answer);
   return answer;
+}
+
+/** Raises {@link ApiError} for what no header can carry, such as the ellipsis of a key that was shown cut. */
+function authorize(headers: Headers, key: string): void {
+  try {
+    headers.set("authorization", `Bearer ${key}`);
+  } catch {
+    throw new ApiError("mistyped_key", "The key holds a character that no key has; copy it whole, without “…”.", 401);
+  }
 }
 
 function unlessAborted(error: unknown, message: string): unknown {
@@ -69,7 +78,11 @@ async function refusal(answer: Response): Promise<ApiError> {
 
 export async function fetchSchema(signal?: AbortSignal): Promise<Schema> {
   const answer = await request("v1/schema", signal ? { signal } : {});
-  return (await answer.json()) as Schema;
+  try {
+    return (await answer.json()) as Schema;
+  } catch (error) {
+    throw unlessAborted(error, "The node's answer was cut off; try again.");
+  }
 }
 
 function post(q: string, format: string, limit: number, signal: AbortSignal): Promise<Response> {

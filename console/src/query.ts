@@ -205,15 +205,21 @@ export class QueryView {
     const running = this.#begin();
     this.#progress.textContent = `Downloading ${format}…`;
     try {
-      save(await download(q, format, MOST, running.signal), `novamesh-${stamp()}.${format}`);
-      this.#progress.textContent = `Downloaded as ${format}, at most ${grouped(MOST)} rows`;
-      announce(this.#progress.textContent);
+      const file = await download(q, format, MOST, running.signal);
+      if (this.#running === running) this.#downloaded(file, format);
     } catch (error) {
+      if (this.#running !== running) return; // something else runs by now, and what is shown is about that
       if (error instanceof ApiError) this.#failed(q, error);
       else this.#progress.textContent = "Download cancelled";
     } finally {
-      this.#idle();
+      if (this.#running === running) this.#idle();
     }
+  }
+
+  #downloaded(file: Blob, format: string): void {
+    save(file, `novamesh-${stamp()}.${format}`);
+    this.#progress.textContent = `Downloaded as ${format}, at most ${grouped(MOST)} rows`;
+    announce(this.#progress.textContent);
   }
 }
 

@@ -227,7 +227,7 @@ def _rows(node: RunningNode, environment: dict[str, str], sql: str) -> list[list
 def test_the_script_of_a_web_page(
     shared_node: RunningNode, sending: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:
-    """In Node.js, which is given what a browser has: a document, and Origin in each request."""
+    """In Node.js, which is given what a browser has: a document, Origin in each request, and 64 KiB for those that go on."""
     _, environment = sending
     key = _key(shared_node, "--project=sending", "--scope=ingest", "--origin=https://shop.example")
     write_programs(SENDING, tmp_path, _address(shared_node))
@@ -235,12 +235,29 @@ def test_the_script_of_a_web_page(
     script.write_text(script.read_text().replace("nm_live_…", key))
     (tmp_path / "page.mjs").write_text(
         """
-        globalThis.document = { visibilityState: "hidden", addEventListener: (name, hide) => (document[name] = hide) };
+        globalThis.document = { visibilityState: "visible", addEventListener: (name, hide) => (document[name] = hide) };
         const send = fetch;
-        globalThis.fetch = (url, options) => send(url, { ...options, headers: { ...options.headers, Origin: "https://shop.example" } });
+        let alive = 0, down = true;
+        globalThis.fetch = async (url, { keepalive, ...options }) => {
+            if (down) throw new TypeError("Failed to fetch");
+            const bytes = keepalive ? Buffer.byteLength(options.body) : 0;
+            if (alive + bytes > 65536) throw new TypeError("Failed to fetch");
+            alive += bytes;
+            const answer = await send(url, { ...options, headers: { ...options.headers, Origin: "https://shop.example" } });
+            alive -= bytes;
+            return answer;
+        };
         globalThis.setInterval = () => {};
+        console.warn = (text) => console.log(text);
         const { track } = await import("./track.mjs");
-        track("page_view", { page: "/tracked" });
+        track("", { page: "/tracked" });
+        track("huge", { text: "x".repeat(40_000) });
+        for (let n = 0; n < 2_020; n++) {
+            track("page_view", { page: "/tracked", text: "ü".repeat(n < 20 ? 6_000 : 1) });
+            await new Promise(setImmediate); // what was tried has failed, and waits again
+        }
+        down = false;
+        document.visibilityState = "hidden";
         document.visibilitychange();
         """
     )
@@ -254,8 +271,11 @@ def test_the_script_of_a_web_page(
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1].startswith("23 events were dropped, the last because: `event` must"), (
+        done.stdout
+    )
     sql = "SELECT count(), max(abs(epoch(timestamp) - epoch(received_at))) < 60 FROM events WHERE properties.page = '/tracked'"
-    wait_for(lambda: _rows(shared_node, environment, sql) == [[1, True]], what="the page's event")
+    wait_for(lambda: _rows(shared_node, environment, sql) == [[1999, True]], what="the page's events")
 
 
 def test_the_relay_of_webhooks(shared_node: RunningNode, sending: tuple[Path, dict[str, str]]) -> None:
@@ -267,7 +287,7 @@ def test_the_relay_of_webhooks(shared_node: RunningNode, sending: tuple[Path, di
         ["bash", "-c", f"exec {command}"], cwd=directory, env=environment, stderr=subprocess.DEVNULL
     )
     try:
-        hook = f"http://127.0.0.1:{port}/payments"
+        hook = f"http://127.0.0.1:{port}/payments?token=secret"
 
         def call(body: bytes) -> int:
             try:

@@ -175,6 +175,34 @@ def test_a_body_that_is_refused_is_not_asked_for(
         assert read_answer(connection)[0] == status
 
 
+@pytest.mark.parametrize(
+    ("path", "key", "size", "status"),
+    [("/v1/batch", "x", 2_000_000, 401), ("/v1/batch", None, 15_000_000, 413), ("/nothing", None, 2_000_000, 404)],
+)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_who_sends_a_large_body_and_reads_then_gets_the_refusal(
+    shared_node: RunningNode, path: str, key: str | None, size: int, status: int, chunked: bool
+) -> None:
+    body = b"x" * size
+    length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {size}"
+    sent = b"%x\r\n%b\r\n0\r\n\r\n" % (size, body) if chunked else body
+    with connected(shared_node) as connection:
+        connection.sendall(head(f"POST {path}", f"Authorization: Bearer {key or shared_node.key}", length) + sent)
+        assert read_answer(connection)[0] == status
+        if status == 413:
+            assert connection.recv(1) == b""  # closed, and not by a reset
+        else:
+            connection.sendall(head("GET /v1/health"))
+            assert read_answer(connection)[0] == 200
+
+
+def test_who_does_not_go_on_with_a_refused_body_is_left(shared_node: RunningNode) -> None:
+    with connected(shared_node) as connection:
+        connection.sendall(head("POST /v1/batch", "Content-Length: 2000000") + b"x" * 1000)
+        assert read_answer(connection)[0] == 401
+        assert read_to_end(connection) == b""
+
+
 def test_a_chunked_body_without_end_is_refused_when_it_is_too_large(shared_node: RunningNode) -> None:
     with connected(shared_node) as connection:
         connection.sendall(head("POST /v1/ingest", authorized(shared_node), "Transfer-Encoding: chunked"))

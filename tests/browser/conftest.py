@@ -26,7 +26,6 @@ from playwright.sync_api import (
 
 from tests.browser import shop
 from tests.browser.console import Console
-from tests.browser.stubs import stub_schema
 from tests.support import DEADLINE_S, RunningNode, running_node
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
@@ -167,7 +166,6 @@ def console(pages: Pages, shop_node: RunningNode) -> Console:
         given = shop_node.key if key is None else key
 
         def before(page: Page) -> None:
-            stub_schema(shop_node, page)
             if given:
                 page.add_init_script(f"sessionStorage.setItem('novamesh.key', {json.dumps(given)})")
             if prepare:

@@ -3,9 +3,21 @@
 import re
 from collections.abc import Callable
 
+import httpx
 from playwright.sync_api import Locator, Page, expect
 
+from tests.support import RunningNode, run_cli, wait_for
+
 Console = Callable[..., Page]
+
+
+def key_of(node: RunningNode, project: str) -> str:
+    """A key of a project, which may be new, as soon as the node knows it."""
+    made = run_cli("keys", "create", f"--project={project}", f"--data-dir={node.data_dir}")
+    assert made.returncode == 0, made.stderr
+    headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
+    wait_for(lambda: httpx.get(node.url + "/v1/schema", headers=headers).status_code == 200, what="the key")
+    return made.stdout.strip()
 
 
 def editor(page: Page) -> Locator:

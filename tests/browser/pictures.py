@@ -1,34 +1,49 @@
-"""Takes the pictures of the status page that the documentation shows: python -m tests.browser.pictures docs/images"""
+"""Takes the pictures of the documentation anew, of a node with a made-up past: ``.venv/bin/python -m tests.browser.pictures``."""
 
 import os
 import random
-import shutil
 import signal
-import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import httpx
-from playwright.sync_api import Browser, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
-from tests.browser.conftest import CHROMIUMS, PHONE
+from tests.browser import shop
+from tests.browser.conftest import DESKTOP, PHONE, chromium
+from tests.browser.console import run
 from tests.browser.lived import EVENTS, give_past, lived
+from tests.docs_blocks import ROOT
 from tests.support import RunningNode, wait_for
 
+IMAGES = ROOT / "docs/images"
 # As tall as what is above the API Reference.
 TALL = ViewportSize(width=1280, height=1000)
-NAMES = ("page_view", "click", "signup", "purchase")
+BY_EVENT = """-- Hours of the last three days, by event.
+SELECT date_trunc('hour', timestamp) AS hour, event, count() AS events
+FROM events
+WHERE timestamp >= now() - INTERVAL 3 DAY AND event <> 'purchase'
+GROUP BY hour, event
+ORDER BY hour, events DESC"""
+PAGES = """SELECT properties.page, count() AS views,
+       count(DISTINCT user_id) AS users,
+       quantile_cont(properties.load_ms, 0.95) AS p95_ms
+FROM events
+WHERE event = 'page_view'
+GROUP BY properties.page
+ORDER BY views DESC"""
 
 
-def main(directory: Path) -> None:
+def main() -> None:
     """Write all of them."""
-    directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as made, sync_playwright() as playwright:
         node = lived(Path(made) / "data")
-        browser = playwright.chromium.launch(executable_path=next(filter(None, map(shutil.which, CHROMIUMS))))
+        browser = playwright.chromium.launch(executable_path=chromium())
         try:
             _traffic(node)
-            _pictures(node, browser, directory)
+            _console(node, browser)
+            _status(node, browser)
         finally:
             browser.close()
             node.kill()
@@ -37,50 +52,89 @@ def main(directory: Path) -> None:
 def _traffic(node: RunningNode) -> None:
     """What the node has accepted in all; a few of it since its start."""
     chance = random.Random(3)
-
-    def events(count: int) -> list[dict[str, str]]:
-        numbers = [chance.randrange(10**7) for _ in range(count)]
-        return [
-            {"event": chance.choice(NAMES), "user_id": f"u_{number % 900}", "id": f"e_{number}"} for number in numbers
-        ]
-
-    node.send(events(240_000))
-    node.settle()
+    node.send(_events(240_000, chance))
+    _loaded(node)
     node.stop()
     node.restart()
     give_past(node)
     for _ in range(8):
-        node.send(events(EVENTS))
-    node.settle()
-    wait_for(lambda: "All parts of this node are well." in httpx.get(node.url).text, what="readiness")
+        node.send(_events(EVENTS, chance))
+    _loaded(node)
 
 
-def _pictures(node: RunningNode, browser: Browser, directory: Path) -> None:
+def _loaded(node: RunningNode) -> None:
+    """Wait until the page says that the node is well and has stored all events."""
+
+    def done() -> bool:
+        page = httpx.get(node.url).text
+        return "All parts of this node are well." in page and "+ 0 waiting." in page
+
+    wait_for(done, what="all events on the page")
+
+
+def _events(count: int, chance: random.Random) -> list[dict[str, Any]]:
+    """A shop's, some of them with the id of another."""
+    return [event | {"id": f"e_{chance.randrange(10**7)}"} for event in shop.events(count)]
+
+
+def _window(browser: Browser, viewport: ViewportSize, *, dark: bool) -> Page:
+    context = browser.new_context(
+        viewport=viewport,
+        device_scale_factor=1,
+        color_scheme="dark" if dark else "light",
+        reduced_motion="reduce",
+        locale="en-GB",
+        timezone_id="UTC",
+    )
+    return context.new_page()
+
+
+def _take(page: Page, name: str) -> None:
+    page.screenshot(path=IMAGES / f"{name}.png")
+
+
+def _console(node: RunningNode, browser: Browser) -> None:
+    """With the result of a query."""
+    for name, viewport, dark, sql in (
+        ("console-desktop-light", DESKTOP, False, BY_EVENT),
+        ("console-desktop-dark", DESKTOP, True, PAGES),
+        ("console-phone-light", PHONE, False, PAGES),
+    ):
+        page = _window(browser, viewport, dark=dark)
+        page.add_init_script(f"sessionStorage.setItem('novamesh.key', '{node.key}')")
+        page.goto(node.url + "/console")
+        page.locator("#fields li").first.wait_for(state="attached")
+        run(page, sql)
+        page.evaluate("document.activeElement.blur()")
+        _take(page, name)
+
+
+def _status(node: RunningNode, browser: Browser) -> None:
     for name, viewport, dark in (
         ("status-desktop-light", TALL, False),
         ("status-desktop-dark", TALL, True),
         ("status-phone-light", PHONE, False),
     ):
-        page = browser.new_page(viewport=viewport, color_scheme="dark" if dark else "light")
+        page = _window(browser, viewport, dark=dark)
         page.goto(node.url)
         if name == "status-desktop-light":
             page.locator("#days li").nth(-3).hover()
-        page.screenshot(path=directory / f"{name}.png")
-    page = browser.new_page(viewport=TALL)
+        _take(page, name)
+    page = _window(browser, TALL, dark=False)
     page.goto(node.url)
     page.route("**/?part=live", lambda route: route.abort())
     page.get_by_text("No answer").wait_for()
-    page.screenshot(path=directory / "status-down.png")
+    _take(page, "status-down")
     [store] = node.children()["store"]
     os.kill(store, signal.SIGSTOP)  # killed it would be started again at once
     try:
         wait_for(lambda: "Degraded" in httpx.get(node.url).text, what="the page to say so")
-        page = browser.new_page(viewport=TALL)
+        page = _window(browser, TALL, dark=False)
         page.goto(node.url)
-        page.screenshot(path=directory / "status-degraded.png")
+        _take(page, "status-degraded")
     finally:
         os.kill(store, signal.SIGCONT)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

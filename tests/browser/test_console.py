@@ -197,6 +197,23 @@ def test_results_are_downloaded(console: Console, shop_node: RunningNode, tmp_pa
     assert [list(row.values()) for row in table.to_pylist()] == shop_node.rows(sql)
 
 
+def test_a_download_that_is_given_up_for_a_query_leaves_it_alone(console: Console) -> None:
+    streams = Streams("/v1/query")
+    page = console(prepare=streams.prepare)
+    button(page, "CSV").click()
+    streams.wait(page)
+    button(page, "Events per hour").click()
+    streams.wait(page, 2)
+    streams.say(page, '{"columns": ["n"], "rows": [\n[1],\n')
+    assert cells(page, 0) == ["1"]
+    expect(button(page, "Cancel")).to_be_visible()
+    streams.say(page, '[2]\n], "meta": {"elapsed_ms": 1, "rows": 2, "truncated": false, "types": ["BIGINT"]}}\n')
+    streams.close(page)
+    expect(page.locator("#progress")).to_have_text("2 rows in 1 ms")
+    expect(page.locator("#history li")).to_have_count(1)
+    expect(button(page, "Run")).to_be_visible()
+
+
 def test_the_history_is_kept_without_keys_and_can_be_cleared(console: Console, shop_node: RunningNode) -> None:
     page = console()
     run(page, "SELECT 1 AS first")

@@ -4,11 +4,10 @@ import json
 import re
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import EVENTS, Pages, axe
-from tests.browser.console import Console, button, cells, grid, run, write
-from tests.browser.stubs import stub_schema
+from tests.browser.console import Console, button, cells, grid, key_of, run, write
 from tests.support import RunningNode
 
 
@@ -54,14 +53,29 @@ def test_a_wrong_key_is_told(console: Console) -> None:
     expect(page.locator("#state")).to_contain_text("This key lacks the scope query.")
 
 
+def test_a_key_that_no_header_can_carry_is_told_as_mistyped(console: Console) -> None:
+    page = console(key="")
+    page.get_by_label("API key").fill("nm_live_…")
+    button(page, "Use key").click()
+    expect(page.get_by_role("heading", name="This key is mistyped")).to_be_visible()
+    axe(page)
+    write(page, "SELECT 1")
+    button(page, "Run").click()
+    expect(page.locator("#error")).to_contain_text("The key holds a character that no key has")
+    expect(page.locator("#progress")).to_be_empty()
+
+
 def test_without_events_the_command_to_send_one_is_shown(console: Console, shop_node: RunningNode) -> None:
-    page = console(prepare=lambda page: stub_schema(shop_node, page, events=[]))
+    key = key_of(shop_node, "silent")
+    page = console(key=key)
     expect(page.get_by_role("heading", name="No events yet")).to_be_visible()
     expect(page.get_by_label("Command to send an event")).to_contain_text(f"curl -X POST {shop_node.url}/v1/ingest")
     axe(page)
-    stub_schema(shop_node, page, events=[("page_view", 1)])
-    button(page, "Look again").click()
-    expect(page.locator("#state")).to_be_hidden()
+    event = {"events": [{"event": "first_one"}]}
+    answer = shop_node.post("/v1/batch?wait=stored", event, {"Authorization": f"Bearer {key}"})
+    assert answer.status_code == 202
+    expect(page.locator("#state")).to_be_hidden()  # without a click
+    expect(page.locator("#tail-names option")).to_have_attribute("value", "first_one")
 
 
 def test_a_node_that_is_not_ready_is_told_and_asked_again(console: Console) -> None:
@@ -75,6 +89,16 @@ def test_a_node_that_is_not_ready_is_told_and_asked_again(console: Console) -> N
     page.unroute("**/v1/schema", unwell)
     button(page, "Try again").click()
     expect(page.locator("#state")).to_be_hidden()
+
+
+def test_a_schema_that_was_cut_is_asked_for_again(console: Console) -> None:
+    def cut(route: Route) -> None:
+        route.fulfill(status=200, content_type="application/json", body='{"columns": [')
+
+    page = console(prepare=lambda page: page.route("**/v1/schema", cut))
+    expect(page.locator("#state")).to_contain_text("The node's answer was cut off")
+    page.unroute("**/v1/schema", cut)
+    expect(page.locator("#state")).to_be_hidden()  # without a click
 
 
 @pytest.mark.parametrize(("phone", "dark"), [(False, True), (True, False)], ids=["desktop dark", "phone light"])
@@ -128,6 +152,32 @@ def test_it_is_found_from_the_status_page_and_leads_back(pages: Pages, shop_node
     expect(page).to_have_title(re.compile("^Console — "))
     page.get_by_role("link", name="Status page").click()
     expect(page).to_have_url(shop_node.url + "/")
+
+
+def test_all_is_found_below_a_path_that_a_proxy_takes_off(pages: Pages, shop_node: RunningNode) -> None:
+    def take_off(route: Route) -> None:
+        route.fulfill(response=route.fetch(url=route.request.url.replace("/below", "")))
+
+    below = shop_node.url + "/below/"
+
+    def prepare(page: Page) -> None:
+        page.route(below + "**", take_off)
+
+    page = pages(below, prepare=prepare)
+    page.get_by_role("link", name="Console").click()
+    expect(page).to_have_url(below + "console")
+    page.get_by_label("API key").fill(shop_node.key)
+    button(page, "Use key").click()
+    expect(page.locator("#fields")).to_contain_text("properties.page")
+    run(page, "SELECT count() AS n FROM events")
+    assert cells(page, 0) == [str(EVENTS)]
+    page.get_by_role("link", name="Status page").click()
+    expect(page).to_have_url(below)
+    page.get_by_role("link", name="OpenAPI 3.1").click()
+    expect(page).to_have_url(below + "openapi.json")
+    page.wait_for_load_state()
+    pages.close()
+    assert [request.url for request in pages.requests if not request.url.startswith((below, "data:"))] == []
 
 
 def test_without_javascript_it_says_what_to_do(pages: Pages, shop_node: RunningNode) -> None:

@@ -1,11 +1,11 @@
-"""The live tail in the console, fed by the test."""
+"""The live tail in the console, fed by the test where what comes is to be exact, and by a node."""
 
 import json
 
 from playwright.sync_api import expect
 
 from tests.browser.conftest import axe
-from tests.browser.console import Console, button
+from tests.browser.console import Console, button, key_of
 from tests.browser.stubs import Streams
 from tests.support import RunningNode
 
@@ -75,6 +75,24 @@ def test_the_live_tail(console: Console, shop_node: RunningNode) -> None:
     streams.say(page, 'event: end\ndata: {"reason": "key_revoked", "message": "The key was revoked."}\n\n')
     expect(page.locator("#tail-status")).to_contain_text("The key was revoked.")
     expect(button(page, "Start")).to_be_visible()
+
+
+def test_the_live_tail_of_a_real_node(console: Console, shop_node: RunningNode) -> None:
+    key = key_of(shop_node, "tailed")
+    page = console(key=key)
+    page.get_by_role("tab", name="Live tail").click()
+    page.get_by_label("Event", exact=True).fill("wanted")
+    button(page, "Start").click()
+    expect(page.locator("#tail-status")).to_have_text("Live.")
+    for name, user in (("wanted", "u_1"), ("other", "u_2"), ("wanted", "u_3")):
+        sent = shop_node.post("/v1/ingest", {"event": name, "user_id": user}, {"Authorization": f"Bearer {key}"})
+        assert sent.status_code == 202
+    expect(page.locator("#tail-count")).to_have_text("2 events.")
+    live = page.get_by_role("grid", name="Live events")
+    expect(live.locator('[aria-rowindex="2"]')).to_contain_text("u_3")
+    expect(live.locator('[aria-rowindex="3"]')).to_contain_text("u_1")
+    button(page, "Stop").click()
+    expect(page.locator("#tail-status")).to_have_text("Stopped.")
 
 
 def test_a_tail_stays_small_however_much_comes(console: Console) -> None:

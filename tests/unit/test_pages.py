@@ -95,8 +95,7 @@ class Page(HTMLParser):
         for tag in set(tags):
             self.texts[tag][-1] += data
         if "code" in tags:
-            kind, text = self.code[-1]
-            self.code[-1] = kind, text + data
+            self.code[-1] = self.code[-1][0], self.code[-1][1] + data
 
     def blocks(self, kind: str) -> list[str]:
         """Every ``<pre><code>`` of a language, ``sh`` or ``json``."""

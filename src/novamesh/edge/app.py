@@ -15,9 +15,10 @@ from novamesh.edge.accesslog import FailureLog, note_access
 from novamesh.edge.api import openapi
 from novamesh.edge.call import Call, HeadCall
 from novamesh.edge.console import serving as console
+from novamesh.edge.drain import Drain
 from novamesh.edge.request import ClientGone
 from novamesh.edge.worker import Worker
-from novamesh.errors import InternalError, MethodNotAllowed, NotFound, RequestError
+from novamesh.errors import InternalError, MethodNotAllowed, NotFound, RequestError, RequestTimeout
 from novamesh.logs import configure
 from novamesh.sql.guard import warm
 
@@ -56,6 +57,7 @@ class Application:
         self._config = config
         self._failures = FailureLog()
         self._logs_access = config.access_log == "on"
+        self._drain = Drain(config.batch_limit_bytes)
         self._worker: Worker
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -75,6 +77,7 @@ class Application:
         started = time.perf_counter_ns()
         call: Any = HeadCall(scope, server) if scope.method == "HEAD" else Call(scope, server)
         worker = self._worker
+        refused = False
         try:
             events = await _handler(scope)(worker, scope, call)
             if events:
@@ -86,11 +89,14 @@ class Application:
         except (ClientGone, ProtocolClosed):
             pass  # there is nobody to answer
         except RequestError as error:
+            refused = not isinstance(error, RequestTimeout)  # whose body is too slow already
             self._answer(call, scope, error)
         except Exception as cause:
             self._answer(call, scope, InternalError("The node failed to answer this request; its log says why."), cause)
         if self._logs_access:
             note_access(call, scope, _route(scope.path), time.perf_counter_ns() - started)
+        if refused:
+            await self._drain.finish(call, scope)
 
     def _answer(self, call: Call, scope: Scope, error: RequestError, cause: Exception | None = None) -> None:
         self._worker.metrics.count(error.status)

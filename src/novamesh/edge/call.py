@@ -7,9 +7,10 @@ import itertools
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import suppress
 from typing import cast
 
-from granian.rsgi import HTTPProtocol, Scope
+from granian.rsgi import HTTPProtocol, ProtocolError, Scope
 
 Headers = list[tuple[str, str]]
 
@@ -55,6 +56,16 @@ class Call:
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return cast(AsyncIterator[bytes], self._inner.__aiter__())
+
+    async def discard(self, most: int) -> None:
+        """Read what is left of the body and keep none of it; not much beyond ``most`` bytes."""
+        body = cast(AsyncIterator[bytes], self._inner)
+        with suppress(ProtocolError):  # somebody has begun with it
+            aiter(body)
+        size = 0
+        with suppress(StopAsyncIteration):
+            while size <= most:
+                size += len(await anext(body))
 
     def client_disconnect(self) -> Awaitable[None]:
         return self._inner.client_disconnect()
