@@ -2,11 +2,10 @@
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
@@ -28,18 +27,8 @@ log = logging.getLogger(__name__)
 
 # How often a query is sent in a form made for what is known of its values; then in the one that fits any.
 ATTEMPTS = 3
-# What is checked at once, in 1 to 3 ms: so few characters, and signs, and signs of a path (5 ms each, 25 with care).
-# 450 characters of paths take 0.2 s. The thread costs 0.1 ms.
-QUICK_CHARACTERS = 200
-QUICK_SIGNS = 8
-QUICK_PATHS = 1
 # Of what a client wrote so much is told to the store, for its log.
 TEXT_CHARACTERS = 2000
-
-_SIGNS = re.compile(r"[^\w\s]")
-_PATHS = re.compile(r"[.\[]|->")
-
-Made = TypeVar("Made")
 
 Headers = list[tuple[str, str]]
 
@@ -93,23 +82,6 @@ def pick_format(name: str | None, accept: str | None, default: str) -> str:
     return name
 
 
-async def prepared(worker: Worker, text: str, check: Callable[[], Made], *, careful: bool = False) -> Made:
-    """The result of checking a text. If it may take long, in a thread, one at a time: events are accepted meanwhile."""
-    if not careful and is_quick(text):
-        return check()
-    # Of who leaves while he waits nothing is checked; what has begun goes on alone.
-    return await asyncio.get_running_loop().run_in_executor(worker.checking, check)
-
-
-def is_quick(text: str) -> bool:
-    """Whether a text is so simple that checking it keeps nobody waiting."""
-    return (
-        len(text) <= QUICK_CHARACTERS
-        and len(_SIGNS.findall(text)) <= QUICK_SIGNS
-        and len(_PATHS.findall(text)) <= QUICK_PATHS
-    )
-
-
 class Answering:
     """Answers one request. ``make`` gives the request to the store, in the form that is asked for."""
 
@@ -161,7 +133,7 @@ class Answering:
         await self._pass_on(msgspec.structs.replace(request, relied={}, shredded_only=False))
 
     async def _prepared(self, make: Callable[[Form], QueryRequest], form: Form) -> QueryRequest:
-        return await prepared(self._worker, self._text, partial(make, form), careful=form.careful)
+        return await self._worker.checking.run(self._space, self._text, partial(make, form), careful=form.careful)
 
     async def _learn(self) -> PathTypes:
         answer = await ask_types(self._worker.socket, self._space)

@@ -10,7 +10,7 @@ from functools import partial
 
 from granian.rsgi import HTTPProtocol, Scope
 
-from novamesh.edge.answer import Answering, Form, pick_format, prepared, read_sql, store_request
+from novamesh.edge.answer import Answering, Form, pick_format, read_sql, store_request
 from novamesh.edge.client import ask_extent
 from novamesh.edge.request import read_number, read_parameters
 from novamesh.edge.worker import Worker
@@ -36,7 +36,7 @@ async def export(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
         )
     after = read_number(values, "after", 0, MAX_ROWS) if values.get("after", "0") != "0" else 0
     schema = schema_for(key.space)
-    plain = await prepared(worker, text, partial(check, text, schema=schema, limit=None))
+    plain = await worker.checking.run(key.space, text, partial(check, text, schema=schema, limit=None))
     if "cursor" in values and not plain.resumable:
         raise InvalidParameter(
             "Only a SELECT of single events can be resumed (no JOIN, GROUP BY, DISTINCT, ORDER BY, LIMIT, windows);"

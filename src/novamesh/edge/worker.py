@@ -9,7 +9,6 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +17,7 @@ from novamesh.datadir import DataDirectory
 from novamesh.descriptors import connections
 from novamesh.edge import client
 from novamesh.edge.auth import REFRESH_S, Keyring
+from novamesh.edge.checking import Checking
 from novamesh.edge.gate import Gate
 from novamesh.edge.idle import IdleWatch
 from novamesh.edge.rates import Rates
@@ -62,7 +62,7 @@ class Worker:
         self.gate = Gate(config, self.rates)
         self.busy: Counter[str] = Counter()  # connections (host:port) on which an answer is awaited
         self.types: dict[str, PathTypes] = {}  # of each space, as the store last said
-        self.checking = ThreadPoolExecutor(1, "sql-check")  # for SQL that takes long to check
+        self.checking = Checking()
         self.idle = IdleWatch(config, connections(config), self.busy)
         limits = Limits(directory.spool, config.spool_limit_bytes, config.disk_reserve_bytes)
         self._tally = Tally(directory.ledger, directory.spool)
@@ -85,7 +85,7 @@ class Worker:
         self.idle.stop()
         self.tails.close()
         self.waiting.close()
-        self.checking.shutdown(wait=False, cancel_futures=True)
+        self.checking.close()
         self.spool.stop()
         self._tally.close()
         self.metrics.heartbeat(time.time(), False)
