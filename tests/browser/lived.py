@@ -44,18 +44,19 @@ def write_traffic(data_dir: Path, now_s: float, silent: range = range(31, 35)) -
     """The hour before ``now_s``, as a worker leaves it that has died since; ``silent``: minutes ago without a worker."""
     chance = random.Random(7)
     worker = WorkerMetrics(data_dir / "run", DEAD_PID)
-    for ago in range(59, 0, -1):
+    for ago in range(59, -1, -1):
         if ago in silent:
             continue
         minute = int(now_s) // 60 * 60 - ago * 60
         wave = 1 + 0.45 * math.sin(ago / 9) + 0.2 * math.sin(ago / 2.3) + chance.random() / 5
         worker.heartbeat(minute, True)
-        for _ in range(round(60 * wave)):
+        part = 1 if ago else now_s % 60 / 60  # of this minute, what has been of it
+        for _ in range(round(60 * wave * part)):
             slow = chance.random() < 0.02
             latency_ms = chance.uniform(4, 14) if slow else chance.lognormvariate(-0.1, 0.35)
             worker.observe(round(latency_ms * 1e6), minute + 1, events=EVENTS)
             worker.count(202, EVENTS)
-        worker.heartbeat(minute + 59.9, True)
+        worker.heartbeat(min(minute + 59.9, now_s), True)
     worker.close()
 
 
