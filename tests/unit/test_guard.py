@@ -289,6 +289,8 @@ def test_what_the_engine_limits_is_checked_fast_or_refused(sql: str) -> None:
         ("SELECT count( FROM events", InvalidQuery, "line 1, column"),
         ("SELECT event\nFROM events\nWHERE event = = 1", InvalidQuery, "line 3"),
         ("SELECT 'x", InvalidQuery, "parsed"),
+        ("SELECT list(DISTINCT) FROM events", InvalidQuery, "needs an argument"),
+        ("SELECT max(DISTINCT ORDER BY event) FROM events", InvalidQuery, "an argument|parsed"),
         ("SELECT 1; SELECT 2", InvalidQuery, "one statement"),
         ("SELECT INTERVAL '30' min", InvalidQuery, "30 minutes"),
         ("SELECT cuont(*) FROM events", QueryNotAllowed, "nearest allowed name is count"),

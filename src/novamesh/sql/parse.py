@@ -295,6 +295,8 @@ def _spread(tree: exp.Expr) -> None:
     for call in tree.find_all(exp.Anonymous):
         last = call.expressions[-1] if call.expressions else None
         distinct = last.this if isinstance(last, exp.Order) else last
+        if isinstance(distinct, exp.Distinct) and not distinct.expressions:
+            raise InvalidQuery(f"{call.name}(DISTINCT) needs an argument, as in count(DISTINCT user_id)")
         if not isinstance(distinct, exp.Distinct) or len(distinct.expressions) < 2 or call.name.lower() == "count":
             continue
         first, *rest = distinct.expressions
