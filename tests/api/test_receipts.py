@@ -48,10 +48,14 @@ def receipt(node: RunningNode, batch_id: str) -> dict[str, Any]:
 
 def settled(node: RunningNode, batch_id: str) -> dict[str, Any]:
     """The receipt once the batch has left the spool."""
-    return wait_for(lambda: _unless_queued(receipt(node, batch_id)), what="a batch that is no longer queued")
+    return wait_for(lambda: _unless_queued(ask(node, batch_id)), what="a batch that is no longer queued")
 
 
-def _unless_queued(document: dict[str, Any]) -> dict[str, Any] | None:
+def _unless_queued(answer: httpx.Response) -> dict[str, Any] | None:
+    if answer.status_code == 503:  # a store that has just been started
+        return None
+    assert answer.status_code == 200, answer.text
+    document: dict[str, Any] = answer.json()
     return document if document["status"] != "queued" else None
 
 

@@ -10,7 +10,7 @@ from novamesh.edge.page.text import duration, moment, percent
 from novamesh.status.uptime import Day, Report
 
 # Of all days together; a node that goes up and down all the time must not make the page long.
-OUTAGES_SHOWN = 20
+OUTAGES_SHOWN = 16
 
 
 def bars(report: Report) -> str:
