@@ -404,12 +404,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
   "batch_id": null
 }""",
             ),
-            _error(
-                TooManyQueries,
-                "try again after Retry-After",
-                "8 tails of this key are open in this edge process, which is as many as one key may have; close one"
-                " before opening another.",
-            ),
         ),
         replies=(Reply(200, "The events, as they come.", {"text/event-stream": None}),),
         fails=(*OF_KEY, TooManyQueries, SpoolUnavailable),
