@@ -74,11 +74,13 @@ def rows(node: RunningNode, key: str, sql: str) -> list[list[Any]]:
 
 
 def stored(node: RunningNode, key: str) -> int:
-    """Events, when all that was accepted is loaded."""
-    with node.client() as client:
-        wait_for(
-            lambda: not any(s["waiting"] for s in client.get("/v1/ready").json()["ledger"].values()), what="loading"
-        )
+    """Events, when all that was accepted is loaded. For nodes with one edge worker."""
+    other = {"Authorization": f"Bearer {new_key(node, 'settle')}"}
+    # One worker keeps the order: when this one is stored, so is all before it.
+    wait_for(
+        lambda: node.post("/v1/ingest?wait=stored", {"event": "settle"}, other).json().get("status") == "stored",
+        what="loading",
+    )
     return int(rows(node, key, "SELECT count() FROM events")[0][0])
 
 
