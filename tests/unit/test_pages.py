@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from novamesh.edge.api.endpoints import ENDPOINTS, Example
+from novamesh.edge.api.endpoint import Example
+from novamesh.edge.api.endpoints import ENDPOINTS
 from novamesh.edge.page.bars import OUTAGES_SHOWN
 from novamesh.edge.page.examples import LANGUAGES, commands, curl, javascript, python
 from novamesh.edge.page.pages import CONTENT_SECURITY_POLICY, PageData, render, render_live

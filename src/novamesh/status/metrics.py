@@ -236,11 +236,10 @@ def read(directory: Path, now_s: float, window_s: int = HOUR_S) -> Snapshot:
     recent: list[Slot] = []
     totals = [0] * 4
     accepting, workers = False, 0
-    for content in _contents(directory):
+    for _, content in _files(directory):
         words = array("Q", content[:_HEADER_SIZE])
         totals = list(map(add, totals, words[_ACCEPTED : _EVENTS + 1]))
-        beat = array("d", content[8 * _BEAT : 8 * _BEAT + 8])[0]
-        if abs(now_s - beat) <= LIVE_S:  # abs: the clock may have been set back
+        if _is_live(content, now_s):
             workers += 1
             accepting = accepting or words[_ACCEPTING] == 1
         recent += _recent(content, int(now_s) // SLOT_S, window_s // SLOT_S)
@@ -261,7 +260,7 @@ def read(directory: Path, now_s: float, window_s: int = HOUR_S) -> Snapshot:
 
 def slots(directory: Path, now_s: float) -> Iterator[Slot]:
     """All workers' minutes of the hour up to ``now_s`` (unix seconds), in no order."""
-    for content in _contents(directory):
+    for _, content in _files(directory):
         yield from _recent(content, int(now_s) // SLOT_S, SLOTS)
 
 
@@ -287,14 +286,10 @@ def read_totals(directory: Path, now_s: float) -> Totals:
     """What was counted since the node's start, as of ``now_s`` (unix seconds)."""
     words = [0] * ((FILE_SIZE - _TOTALS) // 8)
     tails, pids = 0, []
-    for path in sorted(directory.glob("edge-*.metrics")):
-        content = _loaded(path)
-        if content is None:
-            continue
+    for path, content in _files(directory):
         mine = array("Q", content[_TOTALS:])
         words = list(map(add, words, mine))
-        beat = array("d", content[8 * _BEAT : 8 * _BEAT + 8])[0]
-        if abs(now_s - beat) <= LIVE_S:
+        if _is_live(content, now_s):
             tails += mine[_COUNT_PLACES["tails_open"] - _COUNTS]
             pids.append(int(path.stem.removeprefix("edge-")))
     return Totals(
@@ -334,11 +329,16 @@ def _loaded(path: Path) -> bytes | None:
     return None
 
 
-def _contents(directory: Path) -> Iterator[bytes]:
-    for path in directory.glob("edge-*.metrics"):
+def _files(directory: Path) -> Iterator[tuple[Path, bytes]]:
+    for path in sorted(directory.glob("edge-*.metrics")):
         content = _loaded(path)
         if content is not None:
-            yield content
+            yield path, content
+
+
+def _is_live(content: bytes, now_s: float) -> bool:
+    beat = array("d", content[8 * _BEAT : 8 * _BEAT + 8])[0]
+    return abs(now_s - beat) <= LIVE_S  # abs: the clock may have been set back
 
 
 def _recent(content: bytes, minute: int, minutes: int) -> Iterator[Slot]:

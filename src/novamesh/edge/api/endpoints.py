@@ -38,8 +38,6 @@ from novamesh.errors import (
 from novamesh.event.model import Batch, EventText
 from novamesh.store.contract import FORMATS
 
-__all__ = ["ENDPOINTS", "Answer", "Endpoint", "Example", "Parameter"]
-
 _BATCH = {
     "context": {"app": "shop", "release": "2.4.0"},
     "events": [

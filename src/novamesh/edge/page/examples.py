@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from novamesh.edge.api.endpoints import Endpoint, Example
+from novamesh.edge.api.endpoint import Endpoint, Example
 
 WIDTH = 66  # of an object that stays on one line
 
@@ -99,9 +99,7 @@ def _python_values(example: Example) -> Iterator[str]:
 def _python_arguments(endpoint: Endpoint, example: Example) -> Iterator[str]:
     if endpoint.method != "GET":
         yield f'method="{endpoint.method}"'
-    headers = ['"Authorization": "Bearer " + os.environ["NOVAMESH_KEY"]'] if endpoint.scope else []
-    headers += [f'"{name}": "{value}"' for name, value in _plain_headers(example).items()]
-    if headers:
+    if headers := _headers(endpoint, example, '"Authorization": "Bearer " + os.environ["NOVAMESH_KEY"]'):
         yield f"headers={_object(headers, 4, '    ')}"
     if example.body is not None:
         yield "data=gzip.compress(body)" if example.compressed else "data=body"
@@ -132,9 +130,7 @@ def _javascript_values(example: Example) -> Iterator[str]:
 def _javascript_options(endpoint: Endpoint, example: Example) -> Iterator[str]:
     if endpoint.method != "GET":
         yield f'method: "{endpoint.method}"'
-    headers = ["Authorization: `Bearer ${process.env.NOVAMESH_KEY}`"] if endpoint.scope else []
-    headers += [f'"{name}": "{value}"' for name, value in _plain_headers(example).items()]
-    if headers:
+    if headers := _headers(endpoint, example, "Authorization: `Bearer ${process.env.NOVAMESH_KEY}`"):
         yield f"headers: {_object(headers, 2, '  ')}"
     if example.body is not None:
         yield "body: await new Response(zipped).blob()" if example.compressed else "body"
@@ -149,6 +145,12 @@ LANGUAGES = (
 
 def _url(endpoint: Endpoint, base_url: str) -> str:
     return base_url + (endpoint.sample or endpoint.path)
+
+
+def _headers(endpoint: Endpoint, example: Example, authorization: str) -> list[str]:
+    """Parts of an object: ``authorization``, where a key is needed, and the headers both languages write alike."""
+    plain = [f'"{name}": "{value}"' for name, value in _plain_headers(example).items()]
+    return [authorization, *plain] if endpoint.scope else plain
 
 
 def _plain_headers(example: Example) -> dict[str, str]:

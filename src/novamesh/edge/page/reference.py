@@ -8,7 +8,8 @@ from http import HTTPStatus
 
 import msgspec
 
-from novamesh.edge.api.endpoints import ENDPOINTS, Answer, Endpoint, Parameter
+from novamesh.edge.api.endpoint import Answer, Endpoint, Parameter
+from novamesh.edge.api.endpoints import ENDPOINTS
 from novamesh.edge.page.examples import LANGUAGES
 
 _LOCK = '<svg aria-hidden="true"><use href="#lock"/></svg>'
