@@ -356,6 +356,12 @@ def stopped(pid: int) -> Iterator[None]:
     yield
 
 
+def spooled(node: RunningNode, marks: list[bytes]) -> bool:
+    """Whether every mark is in some segment; listed each time, as a worker makes its first one when it is sent something."""
+    held = b"".join(path.read_bytes() for path in list_segments(node.data_dir / "spool"))
+    return all(mark in held for mark in marks)
+
+
 def test_who_waits_is_answered_by_the_next_store(make_node: MakeNode) -> None:
     node = make_node(workers=2, stored_timeout_ms=60_000)
     node.post("/v1/ingest?wait=stored", {"event": "first"})
@@ -368,9 +374,8 @@ def test_who_waits_is_answered_by_the_next_store(make_node: MakeNode) -> None:
 
         with ThreadPoolExecutor(16) as threads, stopped(store):
             sent = [threads.submit(send, place) for place in range(16)]
-            segments = list_segments(node.data_dir / "spool")
-            mark = f'"user_id":"{round_}-15"'.encode()
-            wait_for(lambda: any(mark in path.read_bytes() for path in segments), what="the events on disk")  # noqa: B023
+            marks = [f'"user_id":"{round_}-{place}"'.encode() for place in range(16)]
+            wait_for(lambda: spooled(node, marks), what="the events on disk")  # noqa: B023
             os.kill(store, signal.SIGKILL)
             answers = [future.result() for future in sent]
         assert [answer.get("status") for _, answer in answers] == ["stored"] * 16
