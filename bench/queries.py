@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import httpx
 
+from bench.api import Api, Refused
 from bench.datasets import Dataset, prepare
 from bench.query_set import SOCIAL, web
 from bench.report import Row
@@ -29,10 +29,6 @@ ROUNDS, FEWEST_ROUNDS, ENOUGH_S = 9, 3, 6.0  # a query that takes seconds does n
 _AIM = "≤ 1.15"
 
 Rows = Sequence[Sequence[Any]]
-
-
-class Refused(Exception):
-    """What the node answered instead of rows."""
 
 
 def measure(directory: Path, scale: float, keep: Path | None, chdb: str) -> Iterator[Row]:
@@ -60,25 +56,28 @@ def measure(directory: Path, scale: float, keep: Path | None, chdb: str) -> Iter
 
 
 @contextlib.contextmanager
-def _node(data: Dataset) -> Iterator[dict[str, httpx.Client]]:
+def _node(data: Dataset) -> Iterator[dict[str, Api]]:
     """A node on the data, and a client for each project with a connection of its own."""
     with running_node(data.directory) as node, contextlib.ExitStack() as open_clients:
         clients = {}
         for space in ("web", "social"):
             made = run_cli("keys", "create", f"--project={space}", "--scope=query", f"--data-dir={data.directory}")
             node.key = made.stdout.strip()
-            clients[space] = open_clients.enter_context(node.client())
+            clients[space] = open_clients.enter_context(contextlib.closing(Api(node.url, node.key)))
             wait_for(partial(_is_welcome, clients[space]), what="the new key")
         yield clients
         node.stop()
 
 
-def _is_welcome(client: httpx.Client) -> bool:
-    return client.get("/v1/query", params={"q": "SELECT 1"}).status_code == 200
+def _is_welcome(client: Api) -> bool:
+    try:
+        return bool(client.ask("SELECT 1"))
+    except Refused:
+        return False
 
 
 def _compare(
-    clients: dict[str, httpx.Client], connection: duckdb.DuckDBPyConnection, clickhouse: "ClickHouse | None"
+    clients: dict[str, Api], connection: duckdb.DuckDBPyConnection, clickhouse: "ClickHouse | None"
 ) -> Iterator[Row]:
     ratios: dict[str, list[float]] = {"web": [], "social": []}
     against_clickhouse: list[float] = []
@@ -122,13 +121,11 @@ def _last_hour(connection: duckdb.DuckDBPyConnection) -> str:
     return str(row[0])
 
 
-def _ask(client: httpx.Client, sql: str) -> tuple[float, Rows]:
+def _ask(client: Api, sql: str) -> tuple[float, Rows]:
     started = time.perf_counter()
-    answer = client.get("/v1/query", params={"q": sql})
+    answer = client.ask(sql)
     seconds = time.perf_counter() - started
-    if answer.status_code != 200:
-        raise Refused(answer.text.strip())
-    rows: Rows = answer.json()["rows"]
+    rows: Rows = json.loads(answer)["rows"]
     return seconds, rows
 
 

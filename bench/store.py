@@ -1,5 +1,6 @@
 """(c) from spool to queryable, (d) freshness, (e) queries, (f) size, memory and start."""
 
+import contextlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import duckdb
 import httpx
 
 from bench import memory
+from bench.api import Api
 from bench.edge import paused_store
 from bench.events import BATCH_SIZE, batches, compressed
 from bench.report import Row
@@ -139,9 +141,8 @@ def _probe(node: RunningNode, n: int) -> float:
 def queries(directory: Path, key: str) -> list[Row]:
     """(e) on the million events of (c)."""
     rows = []
-    with running_node(directory / "filled") as node, node.client() as client:
-        client.headers["Authorization"] = f"Bearer {key}"
-        through = {name: _median_ms(partial(_ask, client, sql)) for name, sql in QUERIES.items()}
+    with running_node(directory / "filled") as node, contextlib.closing(Api(node.url, key)) as client:
+        through = {name: _median_ms(partial(client.ask, sql)) for name, sql in QUERIES.items()}
         node.stop()
     with duckdb.connect(directory / "filled" / "store" / "store.duckdb", read_only=True) as connection:
         for name, sql in QUERIES.items():
@@ -151,10 +152,6 @@ def queries(directory: Path, key: str) -> list[Row]:
             note = f"{through[name] - bare:+.1f} ms; bare {bare:.1f} ms"
             rows.append(Row("e", f"query {name}", through[name], "ms", through[name] / bare, "bare DuckDB", aim, note))
     return rows
-
-
-def _ask(client: httpx.Client, sql: str) -> None:
-    client.get("/v1/query", params={"q": sql}).raise_for_status()
 
 
 def _run(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
