@@ -6,8 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-from tests.support import RunningNode
+from tests.support import RunningNode, running_node, wait_for
+
+# How long an example takes is a matter of the machine. All else stays as it was, in CI without chance.
+settings.register_profile("novamesh", settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]))
+settings.load_profile("novamesh")
 
 
 @atexit.register
@@ -21,9 +26,9 @@ def _say_no_more() -> None:
 @pytest.fixture(scope="session")
 def shared_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
     """A node for tests that do not mind what others have stored."""
-    node = RunningNode(tmp_path_factory.mktemp("shared") / "data", workers=1)
-    yield node
-    node.kill()
+    with running_node(tmp_path_factory.mktemp("shared") / "data", workers=1) as node:
+        wait_for(node.is_ready, what="readiness")  # commands ask the store at once, pages show what it has said
+        yield node
 
 
 @pytest.fixture

@@ -55,7 +55,11 @@ def ask_store(node: RunningNode, sql: str) -> socket.socket:
     """A connection to the store itself, past the guard."""
     request = QueryRequest(space="default", sql=sql, names={}, format="json", limit=1)
     client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    client.settimeout(DEADLINE_S)
-    client.connect(str(store_socket(node)))
-    client.sendall(msgspec.json.encode(request) + b"\n")
+    try:
+        client.settimeout(DEADLINE_S)
+        client.connect(str(store_socket(node)))
+        client.sendall(msgspec.json.encode(request) + b"\n")
+    except BaseException:
+        client.close()
+        raise
     return client

@@ -42,7 +42,8 @@ class RunningNode:
 
     def __init__(self, data_dir: Path, **settings: object) -> None:
         self.data_dir = data_dir
-        self.settings = {"port": 0, "disk_reserve_bytes": 0, "log_level": "warning", **settings}
+        # One worker, as on two cores, wherever the tests run: two learn of the store each in their own time.
+        self.settings = {"port": 0, "workers": 1, "disk_reserve_bytes": 0, "log_level": "warning", **settings}
         self.key = ""
         self._log: list[str] = []
         self._start()
@@ -96,6 +97,14 @@ class RunningNode:
         """A client with this node's address and key."""
         return httpx.Client(base_url=self.url, headers=self.headers, timeout=DEADLINE_S, **options)
 
+    def get(self, path: str) -> httpx.Response:
+        """GET without a key."""
+        return httpx.get(self.url + path, timeout=DEADLINE_S)
+
+    def is_ready(self) -> bool:
+        """Whether the worker that answers finds every part well: it has asked the store then."""
+        return self.get("/v1/ready").status_code == 200
+
     def post(self, path: str, body: object, headers: Mapping[str, str] | None = None) -> httpx.Response:
         """POST JSON (or bytes as they are) with the key."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -115,8 +124,8 @@ class RunningNode:
         )
 
     def rows(self, sql: str, **parameters: str | int) -> list[list[Any]]:
-        """The rows of a query that must succeed, waiting while the store is restarting."""
-        answer = wait_for(lambda: _unless_503(self.query(sql, **parameters)), what="the store")
+        """The rows of a query that must succeed, waiting while the store is restarting or the machine too busy."""
+        answer = wait_for(lambda: _unless_later(self.query(sql, **parameters)), what="the store")
         assert answer.status_code == 200, answer.text
         rows: list[list[Any]] = answer.json()["rows"]
         return rows
@@ -151,6 +160,17 @@ class RunningNode:
                 found["edge"].append(pid)
         return found
 
+    def signal(self, who: str, number: signal.Signals) -> int:
+        """Send a signal to a process of ``who``, as soon as there is one that takes it. Returns its id.
+
+        One that was killed a moment ago may still be listed, and gone when the signal comes.
+        """
+
+        def sent() -> int:
+            return next((pid for pid in self.children()[who] if send_signal(pid, number)), 0)
+
+        return wait_for(sent, what=f"a process of the {who}")
+
     def stop(self) -> int:
         """SIGTERM and wait. Returns the exit status."""
         self.process.send_signal(signal.SIGTERM)
@@ -175,6 +195,14 @@ class RunningNode:
         for stream in (self.process.stdout, self.process.stderr):
             if stream is not None:
                 stream.close()
+
+
+def send_signal(pid: int, number: signal.Signals) -> bool:
+    """Whether there was such a process."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+        return True
+    return False
 
 
 def clean_environment() -> dict[str, str]:
@@ -217,8 +245,9 @@ def running_node(data_dir: Path, **settings: object) -> Iterator[RunningNode]:
         node.kill()
 
 
-def _unless_503(answer: httpx.Response) -> httpx.Response | None:
-    return None if answer.status_code == 503 else answer
+def _unless_later(answer: httpx.Response) -> httpx.Response | None:
+    is_late = answer.status_code == 400 and answer.json()["error"] == "query_timeout"
+    return None if answer.status_code == 503 or is_late else answer
 
 
 def _processes_of_group(group: int) -> list[tuple[int, str]]:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -67,6 +67,7 @@ class Node:
         self.config = config
         self.directory = DataDirectory(config.data_path)
         self._store = StoreSupervisor(config)
+        self._port: socket.socket | None = None
         self._stopping = threading.Event()
 
     def open(self) -> str | None:
@@ -75,7 +76,7 @@ class Node:
         Raises :class:`StartError`; nothing is touched then.
         """
         check_certificate(self.config)
-        check_port(self.config)
+        self._port = hold_port(self.config)
         raise_limit(self.config)
         os.umask(0o077)  # whatever this node and its children write is for nobody else
         new = self.directory.open()
@@ -114,6 +115,8 @@ class Node:
             announcer.join()
             uptime.close()
             self.directory.close()
+            if self._port is not None:
+                self._port.close()
         return status
 
     def _serve_edge(self) -> None:
@@ -205,9 +208,13 @@ class StoreSupervisor:
         return 1 if self.refused.is_set() else 0
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "novamesh.store.process"], stdin=subprocess.PIPE, env={**os.environ, **ENVIRONMENT}
-        )
+        command = [sys.executable, "-m", "novamesh.store.process"]
+        # A SIGTERM that comes before the process can take it waits until it can: it would end it with a full spool.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **ENVIRONMENT})
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         assert process.stdin is not None
         # Left open: its end tells the store that this process is gone.
         process.stdin.write(msgspec.json.encode(self._config) + b"\n")
@@ -277,12 +284,39 @@ def check_port(config: Config) -> None:
 
     The server shares its port between workers, so it would not notice itself.
     """
+    with _port_errors(config), _port_socket(config) as probe:
+        probe.listen()
+
+
+def hold_port(config: Config) -> socket.socket:
+    """The same; what it returns is bound and takes no connections. As long as it is open no other node can start on the
+    address, also before the server listens there and between one server and the next."""
+    check_port(config)
+    with _port_errors(config):
+        held = _port_socket(config, socket.SO_REUSEPORT)
+        # What connections of an earlier server have left was no hindrance; for those who ask from now on this is one.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        return held
+
+
+def _port_socket(config: Config, *options: int) -> socket.socket:
+    """Bound to the node's address. Raises OSError."""
+    family = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][0]
+    bound = socket.socket(family, socket.SOCK_STREAM)
     try:
-        family = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((config.host, config.port))
-            probe.listen()
+        for option in (socket.SO_REUSEADDR, *options):
+            bound.setsockopt(socket.SOL_SOCKET, option, 1)
+        bound.bind((config.host, config.port))
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+@contextlib.contextmanager
+def _port_errors(config: Config) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise StartError(
             f"cannot listen on {config.host}:{config.port}: {error.strerror}; choose another --host or --port"

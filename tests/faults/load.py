@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.support import RunningNode, wait_for
+from tests.support import DEADLINE_S, RunningNode, wait_for
 
 REPEATED = 0.05
 EVENTS_A_QUERY = 20_000
@@ -57,7 +57,7 @@ class Senders:
     def _run(self, name: int, rng: random.Random) -> None:
         n = 0
         again: list[tuple[str, dict[str, Any], dict[str, str], list[str]]] = []
-        with httpx.Client(timeout=10) as client:
+        with httpx.Client(timeout=DEADLINE_S) as client:
             while not self._stopping.is_set() or again:
                 if again:
                     request, repeatable = again.pop(), True
@@ -107,19 +107,24 @@ def _request(mark: str, rng: random.Random) -> tuple[tuple[str, dict[str, Any], 
     return ("/v1/batch", {"events": events}, {"Idempotency-Key": f"key-{mark}"}, users), True
 
 
+def stored_users(node: RunningNode) -> Counter[str]:
+    """How many events are stored of each user, however many there are: a query gives 50,000 rows at most."""
+    stored: Counter[str] = Counter()
+    parts = 1 + node.count() // EVENTS_A_QUERY
+    for part in range(parts):
+        sql = f"SELECT user_id, count(*) FROM events WHERE hash(user_id) % {parts} = {part} GROUP BY user_id"
+        stored.update(dict(node.rows(sql, limit=50_000)))
+    return stored
+
+
 def check_exactly_once(node: RunningNode, senders: Senders) -> None:
     """Every acknowledged event is stored once, every unknown one at most once, and nothing else is."""
     senders.node = node
     expected = senders.acknowledged
     assert expected
-    stored: Counter[str] = Counter()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + DEADLINE_S
     while True:
-        stored.clear()
-        parts = 1 + (len(expected) + len(senders.unknown)) // EVENTS_A_QUERY  # a query gives 50,000 rows at most
-        for part in range(parts):
-            sql = f"SELECT user_id, count(*) FROM events WHERE hash(user_id) % {parts} = {part} GROUP BY user_id"
-            stored.update(dict(node.rows(sql, limit=50_000)))
+        stored = stored_users(node)
         if expected <= set(stored) or time.monotonic() > deadline:
             break
         time.sleep(0.1)

@@ -1,7 +1,6 @@
 """The random sequences of ``test_model.py``: what clients and the system may do, step by step."""
 
 import errno
-import os
 import shutil
 import signal
 import tempfile
@@ -18,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.faults.model import KINDS, Promise, Request, make_request
 from tests.faults.node_parts import PLACES, NodeParts
-from tests.support import DEADLINE_S, RunningNode, run_cli, wait_for
+from tests.support import DEADLINE_S, RunningNode, run_cli, send_signal, wait_for
 
 kinds = st.lists(st.sampled_from(KINDS), min_size=1, max_size=4)
 sizes = st.integers(1, 30)
@@ -202,8 +201,7 @@ class NodeMachine(Clients):
 
     @rule(kinds=kinds, size=sizes, seed=seeds, at=st.integers(0, 20), who=st.sampled_from(["store", "edge"]))
     def kill_one(self, kinds: list[str], size: int, seed: int, at: int, who: str) -> None:
-        pids = wait_for(lambda: self.node.children()[who], what=f"a process of the {who}")
-        self.during(self.requests(kinds, size, seed), at, lambda: os.kill(pids[0], signal.SIGKILL))
+        self.during(self.requests(kinds, size, seed), at, lambda: self.node.signal(who, signal.SIGKILL))
 
     @rule(kinds=kinds, size=sizes, seed=seeds, at=st.integers(0, 20))
     def kill_all(self, kinds: list[str], size: int, seed: int, at: int) -> None:
@@ -212,10 +210,9 @@ class NodeMachine(Clients):
 
     @rule(kinds=kinds, size=sizes, seed=seeds, kill=st.booleans())
     def stop_the_store(self, kinds: list[str], size: int, seed: int, kill: bool) -> None:
-        (store,) = wait_for(lambda: self.node.children()["store"], what="a store")
-        os.kill(store, signal.SIGSTOP)
+        store = self.node.signal("store", signal.SIGSTOP)
         self.post(self.requests(kinds, size, seed))  # the edge goes on without it
-        os.kill(store, signal.SIGKILL if kill else signal.SIGCONT)
+        send_signal(store, signal.SIGKILL if kill else signal.SIGCONT)
 
     @rule()
     def restart_in_order(self) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from novamesh.cli import cli
 from tests.faults.load import Senders, check_exactly_once
-from tests.support import RunningNode, run_cli, running_node, wait_for
+from tests.support import RunningNode, run_cli, running_node, send_signal, wait_for
 
 # Small, so that segments turn over and the limit is reached within seconds.
 SETTINGS = {"workers": 2, "batch_limit_bytes": 400_000, "spool_segment_bytes": 500_000, "spool_limit_bytes": 8_000_000}
@@ -58,14 +58,10 @@ class Soak:
             self.faults[kind] += 1
 
     def _kill_edge(self) -> None:
-        workers = wait_for(lambda: self.node.children()["edge"], what="a worker")
-        os.kill(self._rng.choice(workers), signal.SIGKILL)
-
-    def _store(self) -> int:
-        return wait_for(lambda: self.node.children()["store"], what="a store")[0]
+        self.node.signal("edge", signal.SIGKILL)
 
     def _kill_store(self) -> None:
-        os.kill(self._store(), signal.SIGKILL)
+        self.node.signal("store", signal.SIGKILL)
 
     def _kill_supervisor(self) -> None:
         os.kill(self.node.process.pid, signal.SIGKILL)
@@ -87,13 +83,13 @@ class Soak:
 
     def _fill(self) -> None:
         """The store stands still until the spool's limit refuses somebody."""
-        store, before = self._store(), self.senders.refused[503]
-        os.kill(store, signal.SIGSTOP)
+        before = self.senders.refused[503]
+        store = self.node.signal("store", signal.SIGSTOP)
         end = time.monotonic() + STALL_S
         try:
             wait_for(lambda: self.senders.refused[503] > before or time.monotonic() > end, what="a refusal")
         finally:
-            os.kill(store, signal.SIGCONT)
+            send_signal(store, signal.SIGCONT)
 
 
 def soak(

@@ -13,7 +13,7 @@ from novamesh.datadir import DataDirectory
 from novamesh.errors import StoreUnavailable
 from novamesh.store import backup as backups
 from novamesh.store.contract import HoldAnswer, HoldRequest
-from tests.faults.load import Senders
+from tests.faults.load import Senders, stored_users
 from tests.support import RunningNode, run_cli, running_node, wait_for
 
 
@@ -22,16 +22,13 @@ def back_up(node: RunningNode, target: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def users(node: RunningNode) -> list[str]:
-    return [row[0] for row in node.rows("SELECT user_id FROM events ORDER BY ALL", limit=50_000)]
-
-
 def test_of_a_node_under_load_every_event_acknowledged_before_is_in_it_once(
     make_node: Callable[..., RunningNode], tmp_path: Path
 ) -> None:
     node = make_node(workers=2)
     senders = Senders(node, seed=11)
     senders.wait_for_more(3000)
+    assert node.count() >= 0  # the store is there
     before = set(senders.acknowledged)
     back_up(node, tmp_path / "copy")
     senders.wait_for_more(500)  # the node took no harm
@@ -39,15 +36,15 @@ def test_of_a_node_under_load_every_event_acknowledged_before_is_in_it_once(
     assert run_cli("restore", tmp_path / "copy", f"--data-dir={tmp_path / 'again'}").returncode == 0
     with running_node(tmp_path / "again") as restored:
         restored.key = node.key  # keys are in the backup too
-        wait_for(lambda: before <= set(users(restored)), what="all events of the backup")
+        wait_for(lambda: before <= stored_users(restored).keys(), what="all events of the backup")
         restored.settle()
-        found = users(restored)
-        assert len(found) == len(set(found))
-        assert set(found) - {name for name in found if name.startswith("settled-")} <= (
+        found = stored_users(restored)
+        assert set(found.values()) == {1}
+        assert found.keys() - {name for name in found if name.startswith("settled-")} <= (
             senders.acknowledged | senders.unknown
         )
         assert restored.post("/v1/ingest", {"event": "after", "user_id": "after"}).status_code == 202
-        wait_for(lambda: "after" in users(restored), what="an event sent to the restored node")
+        wait_for(lambda: "after" in stored_users(restored), what="an event sent to the restored node")
 
 
 def test_of_a_stopped_node_and_of_its_empty_one(make_node: Callable[..., RunningNode], tmp_path: Path) -> None:
@@ -91,6 +88,7 @@ def test_a_lost_database_comes_back_and_nothing_that_waited_is_lost_or_doubled(
 
 @pytest.mark.parametrize("harm", ["shorter", "changed", "missing"])
 def test_a_damaged_backup_is_refused_and_nothing_is_restored(node: RunningNode, tmp_path: Path, harm: str) -> None:
+    assert node.count() == 0  # the store is there
     back_up(node, tmp_path / "copy")
     file = tmp_path / "copy" / "store" / "store.duckdb"
     content = file.read_bytes()
@@ -107,6 +105,7 @@ def test_a_damaged_backup_is_refused_and_nothing_is_restored(node: RunningNode, 
 
 
 def test_what_a_backup_and_a_restore_refuse(node: RunningNode, tmp_path: Path) -> None:
+    assert node.count() == 0  # the store is there
     back_up(node, tmp_path / "copy")
     refused = {
         "exists already": run_cli("backup", tmp_path / "copy", f"--data-dir={node.data_dir}"),

@@ -41,12 +41,12 @@ def check_degraded(node: RunningNode, reason: str) -> None:
     """Health says why, events are accepted, queries are told to come later, nothing is stored anew."""
 
     def reasons() -> list[str]:
-        answer = httpx.get(node.url + "/v1/ready").json()
+        answer = node.get("/v1/ready").json()
         return [detail["message"] for detail in answer.get("details", []) if detail["pointer"] == "/store"]
 
     wait_for(lambda: any(reason in said for said in reasons()), what=f"the reason\n{node.log}")
-    assert httpx.get(node.url + "/v1/health").json()["status"] == "degraded"
-    assert reason in httpx.get(node.url + "/").text
+    assert node.get("/v1/health").json()["status"] == "degraded"
+    wait_for(lambda: reason in node.get("/").text, what="the page")
     assert str(node.data_dir) not in "".join(reasons()), "no path is told to the world"
     answer = node.query("SELECT count(*) FROM events")
     assert (answer.status_code, answer.json()["error"]) == (503, "store_unavailable")
@@ -96,20 +96,20 @@ def test_a_damaged_database_is_set_aside_and_waits_for_a_backup(make_node: Calla
     (aside,) = file.parent.glob("damaged-*")
     assert (aside / FILE_NAME).read_bytes() == damaged
     assert not file.exists(), "no empty database takes its place"
-    assert "novamesh restore" in node.log
+    wait_for(lambda: "novamesh restore" in node.log, what="the log")
 
     node.kill()
     restart(node)
     check_degraded(node, "damaged")
     assert not file.exists(), "not after a restart either"
     assert list_segments(node.data_dir / "spool")
-    assert node.log.count("there is no database") == 2, "said once a start, not at every try"
+    wait_for(lambda: node.log.count("there is no database") == 2, what="a line for each start, not for every try")
 
     backup.rename(file)  # as a restore does
     wait_for(lambda: node.query("SELECT 1").status_code == 200, what="the store")
     node.wait_for_count(4)
     assert names(node) == ["a", "b", "c", "d"], "the id is still known"
-    wait_for(lambda: httpx.get(node.url + "/v1/ready").status_code == 200, what="readiness")
+    wait_for(node.is_ready, what="readiness")
 
 
 def test_damage_that_a_query_finds_stops_the_loading(make_node: Callable[..., RunningNode]) -> None:

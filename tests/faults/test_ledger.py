@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import httpx
 import pytest
 
 from novamesh.spool.segment import list_segments
@@ -48,12 +47,8 @@ def restart(node: RunningNode, senders: Senders | None = None) -> None:
         senders.node = node
 
 
-def ready(node: RunningNode) -> bool:
-    return httpx.get(node.url + "/v1/ready").status_code == 200
-
-
 def ledger(node: RunningNode) -> dict[str, dict[str, int]]:
-    answer: dict[str, dict[str, int]] = wait_for(lambda: httpx.get(node.url + "/v1/ready").json().get("ledger"))
+    answer: dict[str, dict[str, int]] = wait_for(lambda: node.get("/v1/ready").json().get("ledger"))
     return answer
 
 
@@ -80,11 +75,9 @@ def test_it_holds_after_every_kill(make_node: Callable[..., RunningNode]) -> Non
     for victim in ["worker", "store", "node", "worker", "supervisor"]:
         senders.wait_for_more(rng.randrange(200, 1000))
         if victim == "worker":
-            workers = wait_for(lambda: node.children()["edge"], what="a worker")
-            os.kill(rng.choice(workers), signal.SIGKILL)
+            node.signal("edge", signal.SIGKILL)
         elif victim == "store":
-            (store,) = wait_for(lambda: node.children()["store"], what="a store")
-            os.kill(store, signal.SIGKILL)
+            node.signal("store", signal.SIGKILL)
         else:
             if victim == "supervisor":
                 os.kill(node.process.pid, signal.SIGKILL)
@@ -127,14 +120,15 @@ def test_a_segment_deleted_by_hand_is_missed_until_it_is_back(frozen: RunningNod
     restart(frozen)
 
     def details() -> list[dict[str, str]] | None:
-        found: list[dict[str, str]] = httpx.get(frozen.url + "/v1/ready").json().get("details", [])
+        found: list[dict[str, str]] = frozen.get("/v1/ready").json().get("details", [])
         return [detail for detail in found if detail["pointer"] == "/ledger"]
 
     (detail,) = wait_for(details, what="a ledger that is named")
     assert "the ledger of default, default.test does not add up: run novamesh verify" in detail["message"]
-    assert httpx.get(frozen.url + "/v1/health").json()["status"] == "degraded"
-    assert "+ 7 missing" in httpx.get(frozen.url + "/").text
-    assert 'novamesh_events_missing{project="default",kind="live"} 5' in httpx.get(frozen.url + "/metrics").text
+    assert frozen.get("/v1/health").json()["status"] == "degraded"
+    wait_for(lambda: "+ 7 missing" in frozen.get("/").text, what="the page")
+    missing = 'novamesh_events_missing{project="default",kind="live"} 5'
+    wait_for(lambda: missing in frozen.get("/metrics").text, what="the metrics")
     assert verify(frozen)[0] == 1
     done = run_cli("status", "--data-dir", frozen.data_dir)
     assert (done.returncode, "5 missing" in done.stdout) == (1, True)
@@ -147,7 +141,7 @@ def test_a_segment_deleted_by_hand_is_missed_until_it_is_back(frozen: RunningNod
         shutil.move(tmp_path / segment.name, segment)
     restart(frozen)
     frozen.wait_for_count(16)
-    wait_for(lambda: ready(frozen), what="a node that is well again")
+    wait_for(frozen.is_ready, what="a node that is well again")
     assert verify(frozen)[0] == 0
 
 
@@ -161,7 +155,7 @@ def test_rows_deleted_by_hand_are_missed(frozen: RunningNode) -> None:
     assert (code, spaces["default"]["gaps"]["rows"], spaces["default.test"]["gaps"]["rows"]) == (1, 5, 0)
     assert "5 stored events are not in the database" in run_cli("verify", "--data-dir", frozen.data_dir).stdout
     restart(frozen)
-    wait_for(lambda: "does not add up" in httpx.get(frozen.url + "/v1/ready").text, what="the loss")
+    wait_for(lambda: "does not add up" in frozen.get("/v1/ready").text, what="the loss")
     assert verify(frozen)[0] == 1
 
 
@@ -186,7 +180,7 @@ def test_counts_that_a_power_cut_took_are_made_anew(frozen: RunningNode, loaded:
     shutil.rmtree(frozen.data_dir / "ledger")
     restart(frozen)
     frozen.wait_for_count(15)
-    wait_for(lambda: ready(frozen) and ledger(frozen)["default"]["accepted"] == 15, what="the count")
+    wait_for(lambda: frozen.is_ready() and ledger(frozen)["default"]["accepted"] == 15, what="the count")
     wait_for(lambda: verify(frozen)[0] == 0, what="a ledger that holds")
     assert frozen.stop() == 0
     assert verify(frozen)[0] == 0
@@ -200,7 +194,7 @@ def test_a_directory_of_a_version_that_had_no_ledger(frozen: RunningNode) -> Non
     assert (code, spaces["default"]["accepted"], spaces["default"]["waiting"]) == (0, 15, 5)
     restart(frozen)
     frozen.wait_for_count(15)
-    wait_for(lambda: ready(frozen) and ledger(frozen)["default"]["waiting"] == 0, what="nothing that waits")
+    wait_for(lambda: frozen.is_ready() and ledger(frozen)["default"]["waiting"] == 0, what="nothing that waits")
     assert verify(frozen)[0] == 0
     assert frozen.post("/v1/ingest", {"event": "later"}).status_code == 202
     wait_for(lambda: ledger(frozen)["default"]["stored"] == 16, what="the sixteenth")
@@ -214,9 +208,7 @@ def test_a_damaged_segment(frozen: RunningNode) -> None:
     data[data.find(b"waiting")] ^= 1
     segment.write_bytes(data)
     restart(frozen)
-    wait_for(
-        lambda: "damaged or missing segments" in httpx.get(frozen.url + "/v1/ready").text, what="a damaged segment"
-    )
+    wait_for(lambda: "damaged or missing segments" in frozen.get("/v1/ready").text, what="a damaged segment")
     wait_for(lambda: verify(frozen)[1]["default.test"]["damaged"] == 2, what="the recount")
     code, spaces = verify(frozen)
     assert (code, spaces["default"]["gaps"]["spool"], spaces["default.test"]["gaps"]["spool"]) == (1, 5, 0)

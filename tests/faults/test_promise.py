@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from novamesh.spool.frame import is_end
 from novamesh.spool.segment import list_segments, read_mark
 from tests.faults.load import Senders, check_exactly_once
@@ -44,8 +42,7 @@ def test_only_the_store_killed_under_load(make_node: Callable[..., RunningNode])
     answers: set[int] = set()
     for _ in range(4):
         senders.wait_for_more(1000)
-        (store,) = wait_for(lambda: node.children()["store"], what="a store")
-        os.kill(store, signal.SIGKILL)
+        node.signal("store", signal.SIGKILL)
 
         def is_answered() -> bool:
             answer = node.query("SELECT count(*) FROM events")
@@ -68,15 +65,11 @@ def test_an_edge_worker_killed_under_load(make_node: Callable[..., RunningNode])
     senders = Senders(node, seed=3)
     for _ in range(3):
         senders.wait_for_more(500)
-        workers = wait_for(lambda: _pair(node.children()["edge"]), what="two workers")
-        os.kill(workers[0], signal.SIGKILL)
+        wait_for(lambda: len(node.children()["edge"]) == 2, what="two workers")
+        node.signal("edge", signal.SIGKILL)
     senders.wait_for_more(500)
     senders.stop()
     check_exactly_once(node, senders)
-
-
-def _pair(pids: list[int]) -> list[int] | None:
-    return pids if len(pids) == 2 else None
 
 
 def test_a_power_cut(make_node: Callable[..., RunningNode]) -> None:
@@ -87,8 +80,7 @@ def test_a_power_cut(make_node: Callable[..., RunningNode]) -> None:
     for _ in range(4):
         senders.wait_for_more(1000)
         # With the store stopped the segments are sure to hold what is nowhere else.
-        (store,) = wait_for(lambda: node.children()["store"], what="a store")
-        os.kill(store, signal.SIGSTOP)
+        node.signal("store", signal.SIGSTOP)
         senders.wait_for_more(500)
         node.kill()
         assert _cut_power(node.data_dir / "spool", rng)
@@ -129,6 +121,7 @@ def test_a_stop_under_load(make_node: Callable[..., RunningNode]) -> None:
     node = make_node(workers=2)
     senders = Senders(node, seed=6)
     senders.wait_for_more(1000)
+    assert node.count() >= 0  # the store is there
     assert node.stop() == 0
     assert not list_segments(node.data_dir / "spool"), "the store loads what is left before it stops"
     _restart(node, senders)
@@ -152,22 +145,23 @@ def test_fewer_workers_than_before(tmp_path: Path) -> None:
 
 def test_health_while_the_store_is_down(make_node: Callable[..., RunningNode]) -> None:
     node = make_node()
-    wait_for(lambda: httpx.get(node.url + "/v1/ready").status_code == 200, what="readiness")
+    wait_for(node.is_ready, what="readiness")
     (store,) = node.children()["store"]
     os.kill(store, signal.SIGSTOP)
     try:
         answer = wait_for(lambda: _not_ready(node), what="an answer that says so")
         assert answer["error"] == "not_ready"
         assert {detail["pointer"] for detail in answer["details"]} == {"/store"}
-        assert httpx.get(node.url + "/v1/health").json()["status"] == "degraded"
+        assert node.get("/v1/health").json()["status"] == "degraded"
         assert node.post("/v1/ingest", {"event": "meanwhile"}).status_code == 202
     finally:
         os.kill(store, signal.SIGCONT)
-    wait_for(lambda: httpx.get(node.url + "/v1/ready").status_code == 200, what="readiness again")
+    wait_for(node.is_ready, what="readiness again")
+    node.wait_for_count(1)  # it may answer before it has loaded
     assert node.rows("SELECT event FROM events") == [["meanwhile"]]
 
 
 def _not_ready(node: RunningNode) -> dict[str, Any] | None:
-    answer = httpx.get(node.url + "/v1/ready")
+    answer = node.get("/v1/ready")
     body: dict[str, Any] = answer.json()
     return body if answer.status_code == 503 else None

@@ -159,6 +159,7 @@ def test_projects_are_kept_apart(make_node: MakeNode) -> None:
     inject(node, [bad("a")])
     inject(node, [bad("b")], space="default.test")
     inject(node, [bad("c")], space="other")
+    assert node.count() == 0  # the store is there
     wait_for(lambda: len(listed(node)) == 3, what="all that is refused")
     assert [event["test"] for event in listed(node, "--project", "default")] == [False, True]
     assert listed(node, "--project", "nobody") == []
@@ -293,6 +294,7 @@ def test_the_way_of_a_damaged_segment(make_node: MakeNode) -> None:
         [{"event": "e", "user_id": "behind"}],
         spoil=b"spoiled",
     )
+    assert node.count() <= 1  # the store is there
     (segment,) = wait_for(lambda: listed(node), what="the segment in quarantine")
     assert segment["kind"] == "segment"
     assert (segment["events"], segment["cause"]) == (1, "the frame's checksum does not match")
@@ -302,7 +304,7 @@ def test_the_way_of_a_damaged_segment(make_node: MakeNode) -> None:
     table = command(node, "list").stdout.splitlines()
     assert table[0].startswith("FILE")
     assert segment["file"] in table[1]
-    wait_for(lambda: httpx.get(node.url + "/v1/health").json()["status"] == "degraded", what="a node that says so")
+    wait_for(lambda: node.get("/v1/health").json()["status"] == "degraded", what="a node that says so")
 
     assert replayed(node)["stored"] == 1
     assert replayed(node, "--file", segment["file"])["stored"] == 0
@@ -317,12 +319,13 @@ def test_the_way_of_a_damaged_segment(make_node: MakeNode) -> None:
     assert command(node, "drop", "--yes", "--file", segment["file"]).stdout == "0 events dropped.\n"
     assert listed(node) == []
     assert list((node.data_dir / "spool" / "quarantine").iterdir()) == []
-    wait_for(lambda: httpx.get(node.url + "/v1/health").json()["status"] == "ok", what="a node that is well")
+    wait_for(lambda: node.get("/v1/health").json()["status"] == "ok", what="a node that is well")
 
 
 def test_whole_events_that_are_dropped_with_a_segment_are_counted(make_node: MakeNode) -> None:
     node = make_node(workers=1)
     inject(node, [{"event": "spoiled"}], [{"event": "e"}] * 3, spoil=b"spoiled")
+    assert node.count() == 0  # the store is there
     wait_for(lambda: listed(node), what="the segment in quarantine")
     done = command(node, "drop", "--all", "--yes")
     assert done.stdout == "3 events dropped.\n"
@@ -335,7 +338,7 @@ def test_whole_events_that_are_dropped_with_a_segment_are_counted(make_node: Mak
 
 def test_who_waits_for_what_is_refused_is_told(make_node: MakeNode) -> None:
     """A repeat of a request whose events are in quarantine: they are not stored, and the answer does not say so."""
-    node = make_node(workers=1)
+    node = make_node(workers=1, stored_timeout_ms=60_000)
     (batch_id,) = inject(node, [{"event": "good"}, bad("a")], key="k")
     wait_for_refused(node, 1)
     body = {"events": [{"event": "good"}, {"event": "bad"}]}

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from novamesh.spool.segment import list_segments
-from tests.faults.test_ledger import ready, verify
+from tests.faults.test_ledger import verify
 from tests.faults.test_quarantine import bad, command, inject, listed, mend, replayed, restart, wait_for_refused
 from tests.support import RunningNode, run_cli, wait_for
 from tests.unit.test_exposition import parse
@@ -30,7 +29,7 @@ def counters(node: RunningNode) -> dict[str, int]:
 def shown(node: RunningNode) -> dict[str, int]:
     """The ledger as the edge shows it, whether the node is well or not; without what is 0."""
     found = {}
-    for name, labels, value in parse(httpx.get(node.url + "/metrics").text):
+    for name, labels, value in parse(node.get("/metrics").text):
         if name.startswith("novamesh_events_") and labels.get("project") == "default" and value:
             found[name.removeprefix("novamesh_events_").removesuffix("_total")] = int(value)
     return found
@@ -76,13 +75,13 @@ def spoil_record(data: bytearray) -> None:
 
 def test_a_segment_of_which_all_is_whole_is_loaded_again(frozen: RunningNode) -> None:
     aside = spoil(frozen, spoil_header)
-    assert shown(frozen) == {"accepted": 15, "stored": 10, "damaged": 5}
+    wait_for(lambda: shown(frozen) == {"accepted": 15, "stored": 10, "damaged": 5}, what="the ledger")
     assert verify(frozen)[0] == 0
     assert replayed(frozen) == {"stored": 5, "duplicates": 0, "refused": 0}
     assert (list(aside.parent.iterdir()), listed(frozen)) == ([], [])
     assert counters(frozen)["stored"] == 15
     wait_for(lambda: shown(frozen) == {"accepted": 15, "stored": 15}, what="the ledger")
-    wait_for(lambda: ready(frozen), what="a node that is well")
+    wait_for(frozen.is_ready, what="a node that is well")
     restart(frozen)
     assert counters(frozen)["received"] == 15
 
@@ -93,7 +92,7 @@ def test_whole_events_that_are_dropped_are_accounted_for(frozen: RunningNode) ->
     counted = counters(frozen)
     assert (counted["stored"], counted["quarantined"], counted["dropped"]) == (10, 5, 5)
     wait_for(lambda: shown(frozen) == {"accepted": 15, "stored": 10, "quarantined": 5}, what="the ledger")
-    wait_for(lambda: ready(frozen), what="a node that is well")
+    wait_for(frozen.is_ready, what="a node that is well")
     restart(frozen)
     assert counters(frozen) == counted
 
@@ -115,13 +114,14 @@ def test_a_segment_that_is_missing_is_listed_and_its_report_dropped(frozen: Runn
     key = frozen.key
     frozen.restart()
     frozen.key = key
+    assert frozen.count() == 10  # the store is there
     (entry,) = wait_for(lambda: listed(frozen), what="the report")
     assert (entry["file"], entry["missing"], entry["size"], entry["events"]) == (segment.name, True, 0, 0)
     assert "the segment is missing" in command(frozen, "list").stdout
     done = command(frozen, "replay")
     assert (done.returncode, done.stdout) == (0, "0 events stored, 0 there already, 0 refused again.\n")
     assert "there is nothing to load" in done.stderr
-    assert "novamesh quarantine list" in httpx.get(frozen.url + "/v1/ready").text
+    wait_for(lambda: "novamesh quarantine list" in frozen.get("/v1/ready").text, what="what the store has said")
     assert command(frozen, "drop", "--yes", "--file", segment.name).stdout == "0 events dropped.\n"
     assert list((frozen.data_dir / "spool" / "quarantine").iterdir()) == []
     assert verify(frozen)[1]["default"]["gaps"]["spool"] == 5, "dropping the report makes up for nothing"

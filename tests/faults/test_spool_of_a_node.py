@@ -5,7 +5,6 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 from google_crc32c import value
 
@@ -21,7 +20,7 @@ def spool_of_a_killed_node(make_node: Callable[..., RunningNode]) -> tuple[Runni
     node = make_node(workers=1)
     node.send([{"event": "before"}])
     node.wait_for_count(1)
-    wait_for(lambda: httpx.get(node.url + "/v1/ready").status_code == 200, what="readiness")
+    wait_for(node.is_ready, what="readiness")
     (store,) = node.children()["store"]
     os.kill(store, signal.SIGSTOP)
     for n in range(EVENTS):
@@ -42,7 +41,7 @@ def held(node: RunningNode) -> list[int]:
 
 
 def problems(node: RunningNode) -> dict[str, str]:
-    answer = httpx.get(node.url + "/v1/ready").json()
+    answer = node.get("/v1/ready").json()
     return {detail["pointer"]: detail["message"] for detail in answer.get("details", [])}
 
 
@@ -86,7 +85,7 @@ def test_a_damaged_segment_is_reported_and_the_node_goes_on(
         segment.write_bytes(damage(segment.read_bytes()))
     restart(node)
     wait_for(lambda: "1 damaged or missing segments" in problems(node).get("/spool", ""), what=f"health\n{node.log}")
-    assert httpx.get(node.url + "/v1/health").json()["status"] == "degraded"
+    assert node.get("/v1/health").json()["status"] == "degraded"
     node.settle()
     stored = held(node)
     assert stored == list(range(len(stored))), "what lies before the damage, once each"

@@ -31,7 +31,7 @@ def test_a_client_that_goes_frees_its_place(node: RunningNode, case: dict[str, s
         answer = client.recv(65536) if is_answered(client) else b""
     assert answer == b"" or answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 403")), answer
     # There is one place, and only an interrupt gives it back within this test's time.
-    assert node.query("SELECT 42").json()["rows"] == [[42]]
+    assert node.rows("SELECT 42") == [[42]]
     assert store_pid(node) == store, "the query was not interrupted, the process was replaced"
 
 

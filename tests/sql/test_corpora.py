@@ -35,6 +35,17 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
         yield node
 
 
+def in_time(node: RunningNode, sql: str) -> httpx.Response:
+    """The answer to a query that needs little time, once a busy machine gives it that."""
+
+    def answered() -> httpx.Response | None:
+        answer = node.query(sql)
+        is_late = answer.status_code == 400 and answer.json()["error"] == "query_timeout"
+        return None if is_late else answer
+
+    return wait_for(answered, what=f"an answer to {sql}")
+
+
 def _statuses(kind: str) -> set[int]:
     return {"deny": {400, 403}, "limit": {200, 400, 403}, "allow": {200}}[kind]
 
@@ -42,7 +53,7 @@ def _statuses(kind: str) -> set[int]:
 @pytest.mark.parametrize("case", SANDBOX, ids=lambda case: case["name"])
 def test_what_may_run(node: RunningNode, case: dict[str, str], tmp_path: Path) -> None:
     sql = case["sql"].replace("{DIR}", str(tmp_path)).replace("{DB}", str(node.data_dir / "store/store.duckdb"))
-    answer = node.query(sql)
+    answer = in_time(node, sql) if case["must"] == "allow" else node.query(sql)
     assert answer.status_code in _statuses(case["must"]), answer.text[:500]
     if answer.status_code != 200:
         assert answer.json()["error"] in {"invalid_query", "query_not_allowed", "query_timeout", "query_too_large"}
@@ -52,23 +63,28 @@ def test_what_may_run(node: RunningNode, case: dict[str, str], tmp_path: Path) -
 
 @pytest.mark.parametrize("case", VARIANT["cases"], ids=lambda case: case["name"])
 def test_right_answers_without_casts(node: RunningNode, case: dict[str, Any]) -> None:
-    answer = node.query(case["sql"])
+    answer = in_time(node, case["sql"])
     assert answer.status_code == 200, answer.text
     assert _close(answer.json()["rows"], case["want"]), answer.text
 
 
 def test_the_node_is_well_after_all_that(node: RunningNode) -> None:
     assert node.count() == len(VARIANT["events"])
-    assert httpx.get(node.url + "/v1/health").json()["status"] == "ok"
+    wait_for(lambda: node.get("/v1/health").json()["status"] == "ok", what="a node that is well")
 
 
 def test_a_query_that_took_all_memory_gives_it_back(node: RunningNode) -> None:
     (store,) = node.children()["store"]
     wait_for(lambda: resident(store) < IDLE_BYTES, what="memory given back by the queries before")
     sql = next(case["sql"] for case in SANDBOX if case["name"] == "dos/map_big")
-    reset_peak(store)
-    assert node.query(sql).json()["error"] in {"query_too_large", "query_timeout"}
-    assert peak(store) > 2 * IDLE_BYTES
+
+    def takes_all() -> bool:
+        """On a busy machine its time may be over before."""
+        reset_peak(store)
+        assert node.query(sql).json()["error"] in {"query_too_large", "query_timeout"}
+        return peak(store) > 2 * IDLE_BYTES
+
+    wait_for(takes_all, what="a query that takes all memory")
     wait_for(lambda: resident(store) < IDLE_BYTES, what="memory given back")
 
 

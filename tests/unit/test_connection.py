@@ -18,5 +18,5 @@ def test_looking_for_a_connection_leaves_no_descriptor_open() -> None:
             before = descriptors()
             cut("127.0.0.1:1")  # nobody's
             cut("{}:{}".format(*client.getsockname()))
-            assert descriptors() == before
+            assert descriptors() <= before  # others of this process may have been closed
             assert client.recv(1) == b""

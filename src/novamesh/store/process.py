@@ -138,6 +138,7 @@ def main() -> int:
     directory = DataDirectory(config.data_path)
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda _number, _frame: stopping.set())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the supervisor had it wait until now
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
     try:
