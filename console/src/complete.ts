@@ -5,7 +5,7 @@ import { keywordCompletionSource } from "@codemirror/lang-sql";
 import { syntaxTree } from "@codemirror/language";
 import type { Schema } from "./api";
 import { dialect } from "./dialect";
-import { grouped, json, type Value } from "./values";
+import { grouped, json, percent, type Value } from "./values";
 
 const COLUMNS = ["id", "event", "user_id", "timestamp", "properties", "context", "received_at", "batch_id"];
 // A name, or a path as far as it is written: properties.cart, properties['odd key'], e.properties.page.
@@ -41,7 +41,7 @@ export class Completions {
       label: path,
       type: "property",
       detail: types.join(" | "),
-      info: `in ${share >= 0.995 ? "all" : `${Math.round(share * 100)} %`} of recent events; ${examples.map((one) => json(one as Value)).join(", ")}`,
+      info: `in ${share === 1 ? "all" : percent(share)} of recent events; ${examples.map((one) => json(one as Value)).join(", ")}`,
       boost: 10 - Math.min(at, 200) / 20,
     }));
     this.#events = schema.events.map(({ name, count }) => ({

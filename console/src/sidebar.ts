@@ -4,7 +4,7 @@ import type { Schema } from "./api";
 import { announce, byId, h } from "./dom";
 import { starters } from "./starters";
 import { clearHistory, readHistory, type Past } from "./store";
-import { counted } from "./values";
+import { counted, percent } from "./values";
 
 export interface SidebarHooks {
   /** Put a query into the editor and run it. */
@@ -87,7 +87,7 @@ export class Sidebar {
             { type: "button", class: "link code", title: `Insert ${path}`, click: () => this.hooks.insert(path) },
             path,
           ),
-          h("span", { class: "muted small" }, `${types.join(", ")} · ${Math.round(share * 100)} %`),
+          h("span", { class: "muted small" }, `${types.join(", ")} · ${percent(share)}`),
         ),
       );
     return [h("ul", { class: "list" }, ...rows)];

@@ -97,3 +97,9 @@ export function compact(value: number): string {
 export function counted(count: number, one: string, many = one + "s"): string {
   return `${grouped(count)} ${count === 1 ? one : many}`;
 }
+
+/** `42 %` of a share from 0 to 1. Nothing that occurs is shown as 0 %, and nothing that is missing somewhere as 100 %. */
+export function percent(share: number): string {
+  if (share > 0 && share < 0.01) return "< 1 %";
+  return share > 0.99 && share < 1 ? "> 99 %" : `${Math.round(share * 100)} %`;
+}

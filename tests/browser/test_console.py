@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import EVENTS, Pages, axe
 from tests.browser.console import Console, button, cells, editor, grid, run, taken, write
@@ -152,6 +152,29 @@ def test_what_really_occurs_is_completed(console: Console) -> None:
     page.keyboard.press("End")
     page.keyboard.type(" FROM events WHERE event = 'page")
     expect(page.get_by_role("option", name=re.compile("page_view"))).to_be_visible()
+
+
+def test_what_few_events_have_is_not_said_to_be_in_none(console: Console) -> None:
+    shares = {
+        "properties.load_ms": 0.0001,
+        "properties.page": 0.9999,
+        "properties.button": 0.214,
+        "properties.plan": 1.0,
+    }
+
+    def changed(route: Route) -> None:
+        document = route.fetch().json()
+        for one in document["properties"]:
+            one["share"] = shares.get(one["path"], one["share"])
+        route.fulfill(json=document)
+
+    page = console(prepare=lambda page: page.route("**/v1/schema", changed))
+    for path, shown in zip(shares, ("< 1 %", "> 99 %", "21 %", "100 %"), strict=True):
+        row = page.locator("#fields li", has=page.get_by_role("button", name=path, exact=True))
+        expect(row).to_contain_text(f" · {shown}")
+    write(page, "SELECT ")
+    page.keyboard.type("properties.lo")
+    expect(page.locator(".cm-completionInfo")).to_contain_text("in < 1 % of recent events")
 
 
 def test_fifty_thousand_rows_are_one_grid_for_the_keyboard(console: Console) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from novamesh.status import metrics
-from novamesh.status.metrics import BUCKETS, HOUR_S, LIVE_S, Snapshot, WorkerMetrics, read, read_totals, reset
+from novamesh.status.metrics import BUCKETS, HOUR_S, LIVE_S, Snapshot, WorkerMetrics, load, read, reset
 
 T0 = 1_750_000_020.0
 MS = 1_000_000
@@ -183,7 +183,7 @@ def test_totals_of_several_workers_dead_ones_too(tmp_path: Path) -> None:
         worker.observe(5 * MS, T0 + 3 * HOUR_S)  # in a slot that is emptied, but not in the totals
     live.heartbeat(T0, True)
     dead.close()
-    totals = read_totals(tmp_path, T0)
+    totals = metrics.totals(load(tmp_path), T0)
     assert (totals.counts["accepted_bytes"], totals.counts["queries_refused"], totals.counts["queries_failed"]) == (
         20,
         2,
@@ -195,7 +195,7 @@ def test_totals_of_several_workers_dead_ones_too(tmp_path: Path) -> None:
     assert (totals.durations[metrics.bucket(3 * MS)], sum(totals.durations)) == (2, 2)
     again = WorkerMetrics(tmp_path, 11)
     again.heartbeat(T0, True)
-    totals = read_totals(tmp_path, T0)
+    totals = metrics.totals(load(tmp_path), T0)
     assert (totals.counts["accepted_bytes"], totals.counts["tails_open"]) == (20, 2), "tails of the dead one are gone"
     again.close()
     live.close()

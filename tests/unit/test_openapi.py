@@ -5,19 +5,23 @@ import re
 from pathlib import Path
 from typing import Any, get_args
 
+import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
 from novamesh.edge import query
-from novamesh.edge.api.documents import QueryBody
+from novamesh.edge.answer import pick_format, read_sql
+from novamesh.edge.api.documents import DEFAULT_LIMIT, MAX_LIMIT, QueryBody
 from novamesh.edge.api.endpoint import Endpoint, ParameterType
 from novamesh.edge.api.endpoints import ENDPOINTS
 from novamesh.edge.api.openapi import document
 from novamesh.edge.api.unlisted import UNLISTED
 from novamesh.edge.app import ROUTES
-from novamesh.errors import by_code
+from novamesh.edge.request import read_number
+from novamesh.errors import RequestError, by_code
 from novamesh.event.accept import BATCH_FIELDS
 from novamesh.event.model import FIELDS, Batch, EventText
+from novamesh.store.contract import FORMATS
 from tests.conformity import faults
 
 META_SCHEMA = Path(__file__).parents[1] / "data" / "openapi" / "schema-3.1.json"
@@ -97,8 +101,61 @@ def test_bodies_have_the_fields_that_are_read() -> None:
     assert tuple(schemas["Event"]["properties"]) != ()
     assert {*schemas["Event"]["properties"]} == {*FIELDS}
     assert {*schemas["Batch"]["properties"]} == {*BATCH_FIELDS}
-    assert QueryBody.__struct_fields__ == query._FIELDS
     assert not any(schemas[name]["additionalProperties"] for name in ("Event", "Batch", "QueryBody"))
+
+
+VALUES = (
+    *(
+        None,
+        True,
+        False,
+        0,
+        1,
+        -1,
+        MAX_LIMIT,
+        MAX_LIMIT + 1,
+        10**30,
+        1.0,
+        1.5,
+        "",
+        "1",
+        "SELECT 1",
+        *FORMATS,
+        "xml",
+        "JSON",
+    ),
+    *([], [1, [2]], {}, {"a": {"b": None}}),
+)
+
+
+@pytest.mark.parametrize("field", [*QueryBody.__struct_fields__, "Q", "parameters"])
+def test_a_query_is_taken_if_and_only_if_it_is_as_described(field: str) -> None:
+    """The code reads it field by field, for the sake of what its errors say."""
+    for value in VALUES:
+        body = json.dumps({"q": "SELECT 1", field: value}).encode()
+        assert _is_taken(body) == _is_described(body), body
+    for body in (b"{}", b"[]", b"null", b'"q"', b"1", b"", b"{", b'{"q": "\xff"}', b'{"q": "SELECT 1"} {}'):
+        assert not _is_taken(body)
+        assert not _is_described(body)
+
+
+def _is_taken(body: bytes) -> bool:
+    try:
+        values = query.read_fields(body)
+        read_sql(values)
+        read_number(values, "limit", DEFAULT_LIMIT, MAX_LIMIT)
+        pick_format(values.get("format"), None, "json")
+    except RequestError:
+        return False
+    return True
+
+
+def _is_described(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body, type=QueryBody)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
 
 
 @pytest.mark.parametrize("endpoint", ALL, ids=name_of)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from novamesh.edge import schema as edge_schema
 from novamesh.errors import QueryTimeout
 from novamesh.store import sample, schema
 from novamesh.store.contract import DATA, END, QueryRequest, SchemaAnswer, SchemaRequest
@@ -325,6 +326,11 @@ def test_what_is_forgotten_is_chosen_by_one_thread_at_a_time(
     for space in ("a", "b", "c"):
         described.ask(space)
     assert len(described.schemas._answers) == 1
+
+
+@pytest.mark.parametrize(("events", "share"), [(1, 0.0001), (7, 0.0001), (99, 0.001), (99_999, 0.9999), (100_000, 1.0)])
+def test_a_share_is_0_or_1_only_of_none_or_all(events: int, share: float) -> None:
+    assert edge_schema._share(events, 100_000) == share
 
 
 def test_it_takes_its_turn_among_the_queries(serve: Callable[..., Server]) -> None:

@@ -1,6 +1,7 @@
 """A worker's figures, and what becomes of them when files cannot be read."""
 
 import asyncio
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,7 +14,9 @@ from novamesh.config import Config
 from novamesh.edge import health, metrics, worker
 from novamesh.edge.worker import Worker
 from novamesh.spool.writer import spool_size
+from novamesh.status import metrics as status_metrics
 from novamesh.status.history import no_history
+from novamesh.status.metrics import Files, WorkerMetrics
 from novamesh.status.uptime import no_data
 from novamesh.store.contract import StoreStatus
 from tests import prometheus
@@ -70,6 +73,26 @@ def test_figures_that_cannot_be_read_are_left_out_and_the_others_shown(made: Wor
     }
     assert msgspec.json.decode(answered(health.ready, made)) == {"status": "ready", "ledger": None}
     assert b"</html>" in answered(health.page, made)
+
+
+def test_metrics_are_of_one_look_at_the_workers_files(made: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that is of two looks costs twice as much, and its figures are of two times."""
+    counted = WorkerMetrics(made.run_directory, 1)
+    looks = []
+
+    def load(directory: Path) -> Files:
+        counted.count(202)
+        counted.observe(1, time.time())
+        looks.append(directory)
+        return real(directory)
+
+    real = status_metrics.load
+    monkeypatch.setattr(status_metrics, "load", load)
+    families = prometheus.read(answered(metrics.exposition, made).decode())
+    counted.close()
+    assert looks == [made.run_directory]
+    assert families["novamesh_http_requests_total"].value(outcome="success") == 1
+    assert families["novamesh_accept_duration_seconds"].value("_count") == 1
 
 
 def test_that_a_figure_cannot_be_read_is_logged_until_it_can(made: Worker, caplog: pytest.LogCaptureFixture) -> None:

@@ -42,10 +42,11 @@ _LEDGER = (
 async def exposition(worker: Worker, _scope: Scope, protocol: HTTPProtocol) -> int:
     """All figures. Those of a store that does not answer, and of files that cannot be read, are left out."""
     now = time.time()
-    totals = metrics.read_totals(worker.run_directory, now)
+    files = metrics.load(worker.run_directory)
+    totals = metrics.totals(files, now)
     families = [
         *_node(worker, now),
-        *_requests(metrics.read(worker.run_directory, now)),
+        *_requests(metrics.snapshot(files, now)),
         *_totals(totals),
         *_processes(worker, totals.pids),
         _one("store_bytes", "Size of the database's files.", worker.figure(processes.size, worker.store_directory)),

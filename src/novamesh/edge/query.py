@@ -6,7 +6,7 @@ import msgspec
 from granian.rsgi import HTTPProtocol, Scope
 
 from novamesh.edge.answer import Answering, Form, pick_format, read_sql, store_request
-from novamesh.edge.api.documents import DEFAULT_LIMIT, MAX_LIMIT
+from novamesh.edge.api.documents import DEFAULT_LIMIT, MAX_LIMIT, QueryBody
 from novamesh.edge.request import JSON_TYPE, read_body, read_number, read_parameters, unknown_name
 from novamesh.edge.worker import Worker
 from novamesh.errors import InvalidJson, InvalidParameter
@@ -14,13 +14,14 @@ from novamesh.sql.guard import check
 from novamesh.store.contract import QueryRequest, schema_for
 
 BODY_LIMIT_BYTES = 1024 * 1024
-_FIELDS = ("q", "format", "limit", "params")
+_FIELDS = QueryBody.__struct_fields__
+_IN_ADDRESS = tuple(name for name in _FIELDS if name != "params")
 
 
 async def query(worker: Worker, scope: Scope, protocol: HTTPProtocol) -> int:
     """Answer one query. Returns 0: no events were accepted."""
     key = worker.keyring.authorize(scope.headers.get("authorization"), "query")
-    values = read_parameters(scope.query_string, _FIELDS[:3])
+    values = read_parameters(scope.query_string, _IN_ADDRESS)
     parameters: dict[str, Any] | list[Any] = {}
     if scope.method == "POST":
         timeout_s = worker.config.body_timeout_ms / 1000
@@ -47,6 +48,8 @@ def read_fields(body: bytes) -> dict[str, Any]:
 
     Raises :class:`InvalidJson` and :class:`InvalidParameter`.
     """
+    # Not as a QueryBody, which would refuse the same: what it says is not what is answered, and it would miss a `q`
+    # that stands in the address.
     try:
         fields = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -81,5 +81,9 @@ def _property(path: SampledPath, sampled: int) -> Property | None:
     if text is None or len(text) > PATH_CHARACTERS:
         return None
     name = next(step for step in reversed(path.steps) if isinstance(step, str))
-    share = max(0.0001, round(path.events / sampled, 4))
-    return Property(text, name, path.types, share, path.examples)
+    return Property(text, name, path.types, _share(path.events, sampled), path.examples)
+
+
+def _share(events: int, sampled: int) -> float:
+    """Rounded; but only a path that no event has would be 0, and only one that all have is 1."""
+    return 1.0 if events == sampled else min(max(round(events / sampled, 4), 0.0001), 0.9999)

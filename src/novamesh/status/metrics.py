@@ -93,6 +93,9 @@ _BEAT, _ACCEPTING, _ACCEPTED, _REFUSED, _FAILED, _EVENTS = range(1, 7)
 _UNIT_BITS = 6
 _NO_COUNTS = bytes(_SLOT_SIZE - 8)
 
+# What the workers' files hold, by process id.
+Files = dict[int, bytes]
+
 
 class Snapshot(msgspec.Struct, frozen=True):
     """All workers together. Totals are since the node's start; latencies are those of the last ``window_s`` seconds.
@@ -229,21 +232,32 @@ def percentiles_ms(counts: Iterable[int], *shares: float) -> list[float | None]:
 
 
 def read(directory: Path, now_s: float, window_s: int = HOUR_S) -> Snapshot:
+    """The :func:`snapshot` of the files as they are now."""
+    return snapshot(load(directory), now_s, window_s)
+
+
+def load(directory: Path) -> Files:
+    """The files of all workers of this run, those that died too. Some 100 KiB each."""
+    contents = ((path, _loaded(path)) for path in sorted(directory.glob("edge-*.metrics")))
+    return {int(path.stem.removeprefix("edge-")): content for path, content in contents if content is not None}
+
+
+def snapshot(files: Files, now_s: float, window_s: int = HOUR_S) -> Snapshot:
     """All workers' figures as of ``now_s`` (unix seconds).
 
     ``window_s`` is a whole number of minutes, at most 60; the running minute counts as one of them.
     """
     recent: list[Slot] = []
-    totals = [0] * 4
+    sums = [0] * 4
     accepting, workers = False, 0
-    for _, content in _files(directory):
+    for content in files.values():
         words = array("Q", content[:_HEADER_SIZE])
-        totals = list(map(add, totals, words[_ACCEPTED : _EVENTS + 1]))
+        sums = list(map(add, sums, words[_ACCEPTED : _EVENTS + 1]))
         if _is_live(content, now_s):
             workers += 1
             accepting = accepting or words[_ACCEPTING] == 1
         recent += _recent(content, int(now_s) // SLOT_S, window_s // SLOT_S)
-    accepted, refused, failed, events = totals
+    accepted, refused, failed, events = sums
     p50_ms, p99_ms = percentiles_ms(merged(recent), 0.50, 0.99)
     return Snapshot(
         p50_ms=p50_ms,
@@ -260,7 +274,7 @@ def read(directory: Path, now_s: float, window_s: int = HOUR_S) -> Snapshot:
 
 def slots(directory: Path, now_s: float) -> Iterator[Slot]:
     """All workers' minutes of the hour up to ``now_s`` (unix seconds), in no order."""
-    for _, content in _files(directory):
+    for content in load(directory).values():
         yield from _recent(content, int(now_s) // SLOT_S, SLOTS)
 
 
@@ -282,16 +296,16 @@ class Totals(msgspec.Struct, frozen=True):
     pids: list[int]
 
 
-def read_totals(directory: Path, now_s: float) -> Totals:
+def totals(files: Files, now_s: float) -> Totals:
     """What was counted since the node's start, as of ``now_s`` (unix seconds)."""
     words = [0] * ((FILE_SIZE - _TOTALS) // 8)
     tails, pids = 0, []
-    for path, content in _files(directory):
+    for pid, content in files.items():
         mine = array("Q", content[_TOTALS:])
         words = list(map(add, words, mine))
         if _is_live(content, now_s):
             tails += mine[_COUNT_PLACES["tails_open"] - _COUNTS]
-            pids.append(int(path.stem.removeprefix("edge-")))
+            pids.append(pid)
     return Totals(
         counts={name: words[place - _COUNTS] for name, place in _COUNT_PLACES.items()} | {"tails_open": tails},
         errors={code: words[place - _COUNTS] for code, place in _ERROR_PLACES.items()},
@@ -327,13 +341,6 @@ def _loaded(path: Path) -> bytes | None:
         if len(content) == FILE_SIZE and array("Q", content[:8])[0] == MAGIC:
             return content
     return None
-
-
-def _files(directory: Path) -> Iterator[tuple[Path, bytes]]:
-    for path in sorted(directory.glob("edge-*.metrics")):
-        content = _loaded(path)
-        if content is not None:
-            yield path, content
 
 
 def _is_live(content: bytes, now_s: float) -> bool:
