@@ -85,7 +85,7 @@ async def _take_batch(
     config = worker.config
     body = await read_body(scope, protocol, config.batch_limit_bytes, config.body_timeout_ms / 1000, entry)
     if len(body) > PACED_BYTES:
-        await worker.gate.pace.wait()
+        await worker.gate.pace.wait(len(body))
     accepted = accept_batch(body, partial=partial)
     record, place = await _spool(worker, key, scope, accepted, entry, named=True)
     answer: dict[str, object] = {"accepted": True, "events": accepted.count, "batch_id": record.batch_id}
