@@ -91,11 +91,11 @@ def locked(lock: Path) -> list[Package]:
     return packages
 
 
-def ask(packages: Collection[Package], service: str) -> list[Advisory]:
+def ask(packages: Collection[Package], service: str, timeout_s: float = TIMEOUT_S) -> list[Advisory]:
     """What the service knows of these. Raises :class:`NotAudited`."""
     asked = {*packages, PROBE}
     with tempfile.TemporaryDirectory(prefix="novamesh-audit-") as name:
-        report = _run_uv(Path(name), asked, service)
+        report = _run_uv(Path(name), asked, service, timeout_s)
     if report.summary.audited_packages != len(asked):
         raise NotAudited(f"uv looked at {report.summary.audited_packages} packages of {len(asked)}")
     known = [(one.dependency.name, one.dependency.version) for one in report.vulnerabilities]
@@ -104,7 +104,7 @@ def ask(packages: Collection[Package], service: str) -> list[Advisory]:
     return [one for one, of in zip(report.vulnerabilities, known, strict=True) if of in packages]
 
 
-def _run_uv(directory: Path, packages: Collection[Package], service: str) -> Report:
+def _run_uv(directory: Path, packages: Collection[Package], service: str, timeout_s: float) -> Report:
     # uv audits projects by their uv.lock, and no requirements: so this is one.
     (directory / "pyproject.toml").write_text(
         '[project]\nname = "audited"\nversion = "0"\nrequires-python = ">=3.11"\n'
@@ -115,13 +115,13 @@ def _run_uv(directory: Path, packages: Collection[Package], service: str) -> Rep
         str(Path(sys.executable).with_name("uv")), "audit", "--project", str(directory), "--frozen", "--no-cache", "--no-index",
         "--quiet", "--preview-features", "audit-command", "--output-format", "json", "--service-url", service,
     ]  # fmt: skip
-    once = {"UV_HTTP_RETRIES": "0", "UV_PYTHON": sys.executable, "UV_PYTHON_DOWNLOADS": "never"}
+    once = {"UV_HTTP_RETRIES": "0", "UV_OFFLINE": "0", "UV_PYTHON": sys.executable, "UV_PYTHON_DOWNLOADS": "never"}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=TIMEOUT_S, env={**os.environ, **once}, check=False
+            command, capture_output=True, text=True, timeout=timeout_s, env={**os.environ, **once}, check=False
         )
     except subprocess.TimeoutExpired:
-        raise NotAudited(f"{service} did not answer within {TIMEOUT_S:.0f} s") from None
+        raise NotAudited(f"{service} did not answer within {timeout_s:g} s") from None
     except OSError as error:
         raise NotAudited(f"uv cannot be run: {error}") from None
     if done.returncode not in (0, 1):
@@ -153,6 +153,7 @@ def accepted_on(day: datetime.date, file: Path) -> set[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="tests.advisories", description=str(__doc__).partition("\n")[0])
     parser.add_argument("--service", default=os.environ.get("OSV_URL", SERVICE), help=f"default $OSV_URL or {SERVICE}")
+    parser.add_argument("--timeout", type=float, default=TIMEOUT_S, help="seconds for the answer (default %(default)s)")
     parser.add_argument("--accepted", type=Path, default=REQUIREMENTS / "advisories.toml")
     options = parser.parse_args()
     try:
@@ -161,7 +162,7 @@ def main() -> None:
         sys.exit(f"{options.accepted.name}: {error}")
     packages = locked(REQUIREMENTS / "runtime.lock")
     try:
-        advisories = ask(packages, options.service)
+        advisories = ask(packages, options.service, options.timeout)
     except NotAudited as reason:
         print(f"dependencies not audited: {reason}")
         return

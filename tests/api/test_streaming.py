@@ -26,7 +26,7 @@ ENDLESS = "SELECT i, repeat('x', 1000) AS x FROM range(1000000000000) t(i)"
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
     """A node that has loaded all it needs for every format."""
-    with running_node(tmp_path_factory.mktemp("streaming") / "data", workers=1) as node:
+    with running_node(tmp_path_factory.mktemp("streaming") / "data", workers=1, query_time_limit_ms=60_000) as node:
         node.count()  # once the store is there
         for kind in FORMATS:
             assert size(node, "SELECT i, 'x' || i FROM range(50000) t(i)", kind) > 0
