@@ -1,6 +1,8 @@
 """A worker's figures, and what becomes of them when files cannot be read."""
 
 import asyncio
+import time
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,11 +12,13 @@ import pytest
 from granian.rsgi import HTTPProtocol, Scope
 
 from novamesh.config import Config
+from novamesh.datadir import DataDirectory
 from novamesh.edge import health, metrics, worker
 from novamesh.edge.worker import Worker
 from novamesh.spool.writer import spool_size
+from novamesh.status import metrics as figures
 from novamesh.status.history import no_history
-from novamesh.status.uptime import no_data
+from novamesh.status.uptime import Uptime, no_data
 from novamesh.store.contract import StoreStatus
 from tests import prometheus
 
@@ -52,6 +56,21 @@ def made(tmp_path: Path) -> Worker:
     for name in ("store", "ledger"):
         (tmp_path / name).write_text("no directory")
     return made
+
+
+def test_a_worker_that_cannot_accept_says_so_from_its_first_moment(tmp_path: Path) -> None:
+    """What it says is the node's uptime, whoever reads it before the worker looks for the second time."""
+    config = Config(data_dir=str(tmp_path / "data"), disk_reserve_bytes=2**60)
+    directory = DataDirectory(config.data_path)
+    directory.open()
+    Uptime(directory.status).close()
+    with closing(asyncio.new_event_loop()) as loop:
+        made = Worker(config, loop)
+        accepting = figures.read(directory.run, time.time()).accepting
+        made.close()
+        loop.run_until_complete(asyncio.sleep(0))  # its tasks end
+    directory.close()
+    assert not accepting
 
 
 def answered(handler: Any, made: Worker) -> bytes:
