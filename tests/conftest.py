@@ -5,9 +5,10 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.support import RunningNode
+from tests.support import RunningNode, running_node, wait_for
 
 
 @atexit.register
@@ -20,10 +21,10 @@ def _say_no_more() -> None:
 
 @pytest.fixture(scope="session")
 def shared_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
-    """A node for tests that do not mind what others have stored."""
-    node = RunningNode(tmp_path_factory.mktemp("shared") / "data", workers=1)
-    yield node
-    node.kill()
+    """A node for tests that do not mind what others have stored. It is ready: its store starts after it answers."""
+    with running_node(tmp_path_factory.mktemp("shared") / "data") as node:
+        wait_for(lambda: httpx.get(node.url + "/v1/ready").status_code == 200, what="readiness")
+        yield node
 
 
 @pytest.fixture
