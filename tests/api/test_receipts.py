@@ -324,11 +324,19 @@ def test_waiting_is_no_latency(make_node: MakeNode) -> None:
     """The page's figure is what the node takes until the events are on disk."""
     node = make_node(workers=1, stored_timeout_ms=1000)
     node.settle()
+
+    def took(_place: int) -> float:
+        """Seconds: those of the wait, and what the node takes, which may be long on a busy machine."""
+        started = time.monotonic()
+        assert "status" not in send(node, {"event": "e"}, "/v1/ingest?wait=stored")
+        return time.monotonic() - started
+
     with stopped_store(node), ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(lambda _: send(node, {"event": "e"}, "/v1/ingest?wait=stored"), range(8)))
-    assert all("status" not in answer for answer in answers)
+        longest_s = max(threads.map(took, range(8)))
     page = httpx.get(node.url + "/").text
     assert "Latency (p50)" in page
     shown = page.partition("Latency (p50)")[2]
     figure = shown.partition("<dd")[2].partition(">")[2].partition("<")[0]
-    assert float(figure.removesuffix(" ms")) < 1000, "shorter than the wait itself"
+    assert float(figure.removesuffix(" ms")) < 1000 * 1.04 * (longest_s - 1), (
+        "without the wait; it is 3.2 % off at most"
+    )
