@@ -25,8 +25,8 @@ def _say_no_more() -> None:
 
 @pytest.fixture(scope="session")
 def shared_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
-    """A node for tests that do not mind what others have stored."""
-    with running_node(tmp_path_factory.mktemp("shared") / "data", workers=1) as node:
+    """A node for tests that do not mind what others have stored. It is ready: its store starts after it answers."""
+    with running_node(tmp_path_factory.mktemp("shared") / "data") as node:
         wait_for(node.is_ready, what="readiness")  # commands ask the store at once, pages show what it has said
         yield node
 

@@ -1,10 +1,12 @@
 """Real nodes for tests: started as a user starts them, on a free port, in a process group of their own."""
 
 import contextlib
+import inspect
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +22,12 @@ Result = TypeVar("Result")
 
 # A deadline, not an expectation: tests wait for a condition and fail only when it never comes.
 DEADLINE_S = 60.0
+# So it is with what httpx takes for a long time unless it is told otherwise: 5 s.
+_patience: httpx.Timeout = inspect.signature(httpx.get).parameters["timeout"].default
+_patience.connect = _patience.read = _patience.write = _patience.pool = DEADLINE_S
 BATCH_EVENTS = 500  # the most a batch may hold
+# Whatever the machine: one worker keeps the order of what is sent, and who waits for a busy store gets its answer.
+DEFAULTS = {"port": 0, "disk_reserve_bytes": 0, "log_level": "warning", "workers": 1, "stored_timeout_ms": 30_000}
 
 
 def wait_for(
@@ -42,8 +49,7 @@ class RunningNode:
 
     def __init__(self, data_dir: Path, **settings: object) -> None:
         self.data_dir = data_dir
-        # One worker, as on two cores, wherever the tests run: two learn of the store each in their own time.
-        self.settings = {"port": 0, "workers": 1, "disk_reserve_bytes": 0, "log_level": "warning", **settings}
+        self.settings = {**DEFAULTS, **settings}
         self.key = ""
         self._log: list[str] = []
         self._start()
@@ -57,6 +63,8 @@ class RunningNode:
         try:
             self.url = self._read_announcement()
             wait_for(self._answers, what=f"an answer of the node\n{self.log}")
+            if self.settings["workers"] != 1:  # else it has answered
+                wait_for(self._all_listen, what=f"all workers\n{self.log}")
         except BaseException:
             self.kill()  # nobody else knows of it yet
             raise
@@ -84,6 +92,10 @@ class RunningNode:
             return httpx.get(self.url + "/v1/health").status_code == 200
         return False
 
+    def _all_listen(self) -> bool:
+        """Each worker has a listening socket of its own: until the last is there, the others get its share."""
+        return len(_sockets(httpx.URL(self.url).port or 0, state="0A")) == self.settings["workers"]
+
     @property
     def log(self) -> str:
         """What the node wrote to standard error."""
@@ -110,6 +122,26 @@ class RunningNode:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         all_headers = {**self.headers, "Content-Type": "application/json", **(headers or {})}
         return httpx.post(self.url + path, content=content, headers=all_headers, timeout=DEADLINE_S)
+
+    @contextlib.contextmanager
+    def clients_of_workers(self) -> Iterator[list[httpx.Client]]:
+        """A client for each edge worker, whose one connection that worker has: the system gives a new one to any."""
+        clients: dict[int, httpx.Client] = {}
+        with contextlib.ExitStack() as stack:
+
+            def all_met() -> bool:
+                client = stack.enter_context(self.client())
+                clients.setdefault(self.worker_of(client), client)
+                return clients.keys() >= set(self.children()["edge"])
+
+            wait_for(all_met, what="a connection to each worker")
+            yield list(clients.values())
+
+    def worker_of(self, client: httpx.Client) -> int:
+        """The process id of the worker that has the client's one connection."""
+        mine: socket.socket = client.get("/v1/health").extensions["network_stream"].get_extra_info("socket")
+        (inode,) = _sockets(httpx.URL(self.url).port or 0, peer=mine.getsockname()[1])
+        return next(pid for pid in self.children()["edge"] if f"socket:[{inode}]" in _descriptors(pid))
 
     def send(self, events: Sequence[Mapping[str, Any]], **fields: object) -> None:
         """Events of any number, by batches that must be accepted; ``fields`` stand beside ``events`` in each."""
@@ -248,6 +280,22 @@ def running_node(data_dir: Path, **settings: object) -> Iterator[RunningNode]:
 def _unless_later(answer: httpx.Response) -> httpx.Response | None:
     is_late = answer.status_code == 400 and answer.json()["error"] == "query_timeout"
     return None if answer.status_code == 503 or is_late else answer
+
+
+def _sockets(port: int, state: str = "01", peer: int = 0) -> list[int]:
+    """Inodes of the TCP sockets of a local port in a state (``01`` is open, ``0A`` listens), from /proc."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    ends = f":{port:04X}", f":{peer:04X}"
+    return [int(row[9]) for row in rows if row[1].endswith(ends[0]) and row[2].endswith(ends[1]) and row[3] == state]
+
+
+def _descriptors(pid: int) -> set[str]:
+    """What a process has open."""
+    found = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(str(entry.readlink()))
+    return found
 
 
 def _processes_of_group(group: int) -> list[tuple[int, str]]:

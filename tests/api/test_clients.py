@@ -176,7 +176,8 @@ def test_a_body_that_drips_is_ended_too(make_node: Callable[..., RunningNode]) -
 
         wait_for(answered, what="an end")
     assert re.match(rb"HTTP/1\.1 408 ", answers[0]) or answers[0] == b""
-    expect_healthy(node)
+    # On a busy machine a body that is whole may take longer than it has here.
+    wait_for(lambda: node.post("/v1/ingest", {"event": "e"}).status_code == 202, what="an event in time")
 
 
 def test_many_silent_connections_are_no_harm(shared_node: RunningNode) -> None:

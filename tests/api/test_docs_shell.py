@@ -28,7 +28,7 @@ from tests.docs_blocks import (
     shell_blocks,
     write_programs,
 )
-from tests.support import DEADLINE_S, RunningNode, clean_environment, run_cli, wait_for
+from tests.support import DEADLINE_S, DEFAULTS, RunningNode, clean_environment, run_cli, wait_for
 
 README, QUICKSTART, SENDING = PAGES = "README.md", "docs/quickstart.md", "docs/sending-events.md"
 
@@ -166,6 +166,7 @@ def serve(clone: Path) -> Iterator[tuple[Path, str, str]]:
     address = f"127.0.0.1:{free_port('127.0.0.1')}"
     environment = clean_environment() | {"NOVAMESH_PORT": address.partition(":")[2], "NOVAMESH_WORKERS": "1"}
     environment["NOVAMESH_DISK_RESERVE_BYTES"] = "0"
+    environment["NOVAMESH_STORED_TIMEOUT_MS"] = str(DEFAULTS["stored_timeout_ms"])
     process = subprocess.Popen(
         ["bash", "-c", "exec scripts/serve"], cwd=clone, env=environment, stdout=subprocess.PIPE, text=True
     )

@@ -89,6 +89,7 @@ def test_erasing_while_the_store_is_down_is_refused_and_works_later(node: Runnin
 
 def test_on_the_command_line(node: RunningNode) -> None:
     test_key = make_key(node, "--test", "--scope", "ingest", "--scope", "query")
+    node.count()  # once the store is there
     node.send([{"event": "e", "user_id": "u1"}] * 3)
     httpx.post(node.url + "/v1/ingest", json={"event": "e", "user_id": "u1"}, headers=test_key)
     done = run_cli("erase", "--user", "u1", f"--data-dir={node.data_dir}")

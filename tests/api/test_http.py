@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.api.contract import connected, expect_error, head, read_answer, read_to_end, stored
-from tests.support import DEADLINE_S, RunningNode, running_node
+from tests.support import DEADLINE_S, RunningNode, running_node, wait_for
 
 EVENT = b'{"event":"e"}'
 
@@ -20,7 +20,7 @@ EVENT = b'{"event":"e"}'
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
     """A node that waits for headers and bodies only a moment."""
     data = tmp_path_factory.mktemp("impatient") / "data"
-    with running_node(data, header_timeout_ms=500, body_timeout_ms=500, workers=1) as node:
+    with running_node(data, header_timeout_ms=1500, body_timeout_ms=1500, workers=1) as node:
         yield node
 
 
@@ -29,8 +29,8 @@ def well(shared_node: RunningNode) -> Iterator[None]:
     """After each of these tests the node answers as before."""
     edge = shared_node.children()["edge"]
     yield
-    health = httpx.get(shared_node.url + "/v1/health")
-    assert (health.status_code, health.json()["status"]) == (200, "ok")
+    # A store that was too busy to answer is no harm that was done.
+    wait_for(lambda: httpx.get(shared_node.url + "/v1/health").json()["status"] == "ok", what="a node that is well")
     assert shared_node.post("/v1/ingest", EVENT).status_code == 202
     assert shared_node.children()["edge"] == edge
     assert "Traceback" not in shared_node.log
@@ -227,8 +227,10 @@ def test_half_a_header_then_silence(impatient: RunningNode) -> None:
 @pytest.mark.parametrize("headers", [["Content-Length: 100"], ["Transfer-Encoding: chunked"]])
 def test_half_a_body_then_silence(impatient: RunningNode, headers: list[str]) -> None:
     with ExitStack() as stack:
-        connections = [stack.enter_context(connected(impatient)) for _ in range(20)]
-        for connection in connections:
+        connections: list[socket.socket] = []
+        for _ in range(20):  # each sends at once: before it does, it may be silent only a moment
+            connection = stack.enter_context(connected(impatient))
+            connections.append(connection)
             connection.sendall(head("POST /v1/ingest", authorized(impatient), *headers) + b'5\r\n{"eve')
         # Others are served while these wait.
         assert impatient.post("/v1/ingest", EVENT).status_code == 202

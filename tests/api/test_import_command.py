@@ -58,8 +58,8 @@ def progress(held: bytes) -> Progress:
 
 
 def test_an_import_that_is_interrupted_and_killed_stores_each_event_once(node: RunningNode, tmp_path: Path) -> None:
-    # The rate makes it slow enough to be met in its middle, and full for each of them.
-    slow = new_key(node, "interrupted", rate=8000, burst=2000)
+    # The rate makes it slow enough to be met in its middle, however late that is looked for, and full for each of them.
+    slow = new_key(node, "interrupted", rate=1000, burst=2000)
     file, state, refused = (tmp_path / f"x.ndjson{suffix}" for suffix in ("", ".novamesh-import", ".refused.ndjson"))
     text = [json.dumps({"event": "e", "properties": {"n": n}}) if n not in BAD else "{bad" for n in range(1, LINES + 1)]
     file.write_text("\n".join(text) + "\n")

@@ -3,7 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
@@ -113,7 +113,7 @@ def test_a_key_expires(shared_node: RunningNode) -> None:
     becomes(shared_node, key, 202)
     with closing(sqlite3.connect(shared_node.data_dir / "keys.db", timeout=DEADLINE_S)) as database, database:
         lifetime = database.execute("SELECT expires_at - created_at FROM keys WHERE name = 'short'").fetchone()[0]
-        assert lifetime in range(90 * 86_400 - 5, 90 * 86_400 + 1)
+        assert lifetime in range(90 * 86_400 - int(DEADLINE_S), 90 * 86_400 + 1)  # what the command took in between
         database.execute("UPDATE keys SET expires_at = created_at WHERE name = 'short'")  # as if they had passed
     becomes(shared_node, key, 401)
     assert next(row for row in listed(shared_node) if row[6] == "short")[4] == "expired"
@@ -180,7 +180,14 @@ def expect_nowhere(node: RunningNode, *secrets: str) -> None:
         # Without its prefix, and in part: nor may half of it lie about.
         part = secret.partition("_")[2].partition("_")[2][:20]
         assert part not in node.log
-        assert not [path for path in files if part.encode() in path.read_bytes()]
+        assert not [path for path in files if part.encode() in held(path)]
+
+
+def held(path: Path) -> bytes:
+    """What is in a file; a node that runs may have removed it meanwhile."""
+    with suppress(FileNotFoundError):
+        return path.read_bytes()
+    return b""
 
 
 def test_the_keys_outlive_a_restart(talkative: RunningNode) -> None:

@@ -5,6 +5,8 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,15 @@ DOCS = Path(__file__).parents[2] / "docs"
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
     with running_node(tmp_path_factory.mktemp("metrics") / "data", workers=2, tail_rate=10) as node:
-        wait_for(lambda: node.query("SELECT 1").status_code == 200)
+        # Each worker asks the store for itself.
+        with node.clients_of_workers() as clients:
+            for client in clients:
+                wait_for(partial(knows_the_store, client), what="a store that answers")
         yield node
+
+
+def knows_the_store(client: httpx.Client) -> bool:
+    return "\nnovamesh_store_up 1\n" in client.get("/metrics").text
 
 
 def scrape(node: RunningNode) -> dict[str, Family]:
@@ -54,9 +63,12 @@ def counters(families: dict[str, Family]) -> dict[tuple[str, Any], float]:
 
 def test_each_is_documented_and_is_there(node: RunningNode) -> None:
     node.send([{"event": "e"}])
-    # Those of the store are there once a worker has asked it, which may be after the first answer.
-    wait_for(lambda: scrape(node).keys() >= documented().keys(), what="every metric")
-    families = scrape(node)
+
+    def all_of_them() -> dict[str, Family] | None:
+        found = scrape(node)
+        return found if found.keys() >= documented().keys() else None
+
+    families = wait_for(all_of_them, what="every metric")
     assert {name: family.kind for name, family in families.items()} == documented()
     for name, family in families.items():
         (row,) = [line for line in (DOCS / "metrics.md").read_text().splitlines() if line.startswith(f"| `{name}`")]
@@ -130,25 +142,20 @@ def test_counters_do_not_go_back_when_a_worker_dies(node: RunningNode) -> None:
     with reading(node):
         os.kill(victim, signal.SIGKILL)
         wait_for(lambda: len(node.children()["edge"]) == 2 and victim not in node.children()["edge"])
-    wait_for(lambda: _answers(node))
 
     def alive() -> dict[str, Family] | None:
-        """Once the dead worker's last heartbeat is too old."""
-        found = scrape(node)
-        return found if found["novamesh_edge_workers"].value() == 2 else None
+        """Once the dead worker's last heartbeat is too old, of a worker that has asked the store."""
+        with suppress(httpx.HTTPError):
+            found = scrape(node)
+            if (found["novamesh_edge_workers"].value(), found["novamesh_store_up"].value()) == (2, 1):
+                return found
+        return None
 
     after = counters(wait_for(alive))
     gone = {key for key in before if key not in after}
     assert all(name.startswith("novamesh_process") and ("pid", str(victim)) in labels for name, (_, labels) in gone)
     assert {key: (value, after[key]) for key, value in before.items() if key not in gone and after[key] < value} == {}
     wait_for(lambda: scrape(node)["novamesh_tails_open"].value() == 0)
-
-
-def _answers(node: RunningNode) -> bool:
-    try:
-        return scrape(node)["novamesh_store_up"].value() == 1
-    except httpx.HTTPError:
-        return False
 
 
 def test_the_dashboard_shows_what_there_is() -> None:

@@ -86,7 +86,7 @@ def proxied(
 
             def answers() -> bool:
                 assert process.poll() is None, (directory / "log").read_text()
-                with contextlib.suppress(httpx.ConnectError):
+                with contextlib.suppress(httpx.TransportError):
                     return client.get("/v1/health").status_code == 200
                 return False
 

@@ -427,10 +427,16 @@ def test_projects_and_test_keys_see_only_their_own(client: httpx.Client, others:
 
 def test_a_query_that_takes_too_long(make_node: Callable[..., RunningNode]) -> None:
     node = make_node(query_time_limit_ms=300, workers=1)
-    node.settle()
+    answered(node)
     message = expect_error(node.query(ENDLESS), 400, "query_timeout")["message"]
     assert "0.3 s" in message
-    assert node.rows("SELECT 1 AS n") == [[1]]
+    answered(node)
+
+
+def answered(node: RunningNode) -> None:
+    """A query is answered. On a busy machine any may take longer than it has."""
+    rows = wait_for(lambda: node.query("SELECT 1 AS n").json().get("rows"), what="an answer in time")
+    assert rows == [[1]]
 
 
 def test_a_client_that_goes_away_frees_its_slot(make_node: Callable[..., RunningNode], user: str) -> None:

@@ -25,6 +25,7 @@ EVENTS = [
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
     with running_node(tmp_path_factory.mktemp("forms") / "data") as running:
+        running.count()  # once the store is there
         yield running
 
 

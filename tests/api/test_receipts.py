@@ -265,14 +265,16 @@ def test_repeats_and_duplicates_are_stored(shared_node: RunningNode, user: str) 
 
 
 def test_many_wait_at_once(make_node: MakeNode) -> None:
-    node = make_node(workers=2)
+    node = make_node(workers=2, query_key_waiting=64)
 
     def send_one(place: int) -> int:
-        user = f"u{place}"
-        assert send(node, {"event": "e", "user_id": user}, "/v1/ingest?wait=stored")["status"] == "stored"
-        return int(node.rows(f"SELECT count(*) FROM events WHERE user_id = '{user}'")[0][0])
+        sent = client.post("/v1/ingest?wait=stored", json={"event": "e", "user_id": f"u{place}"})
+        assert (sent.status_code, sent.json().get("status")) == (202, "stored")
+        sql = f"SELECT count(*) FROM events WHERE user_id = 'u{place}'"
+        return int(client.get("/v1/query", params={"q": sql}).json()["rows"][0][0])
 
-    with ThreadPoolExecutor(64) as threads:
+    # One client: to make one for each request would take most of the time.
+    with node.client() as client, ThreadPoolExecutor(64) as threads:
         assert list(threads.map(send_one, range(300))) == [1] * 300
 
 
@@ -324,11 +326,19 @@ def test_waiting_is_no_latency(make_node: MakeNode) -> None:
     """The page's figure is what the node takes until the events are on disk."""
     node = make_node(workers=1, stored_timeout_ms=1000)
     node.settle()
+
+    def took(_place: int) -> float:
+        """Seconds: those of the wait, and what the node takes, which may be long on a busy machine."""
+        started = time.monotonic()
+        assert "status" not in send(node, {"event": "e"}, "/v1/ingest?wait=stored")
+        return time.monotonic() - started
+
     with stopped_store(node), ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(lambda _: send(node, {"event": "e"}, "/v1/ingest?wait=stored"), range(8)))
-    assert all("status" not in answer for answer in answers)
+        longest_s = max(threads.map(took, range(8)))
     page = httpx.get(node.url + "/").text
     assert "Latency (p50)" in page
     shown = page.partition("Latency (p50)")[2]
     figure = shown.partition("<dd")[2].partition(">")[2].partition("<")[0]
-    assert float(figure.removesuffix(" ms")) < 1000, "shorter than the wait itself"
+    assert float(figure.removesuffix(" ms")) < 1000 * 1.04 * (longest_s - 1), (
+        "without the wait; it is 3.2 % off at most"
+    )

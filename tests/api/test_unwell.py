@@ -13,6 +13,7 @@ from tests.api.contract import address, connected, expect_error, head, read_answ
 from tests.support import RunningNode, wait_for
 
 EVENT = b'{"event":"e","user_id":"u"}'
+QUERY = b'{"q":"SELECT count() FROM range(300000000)"}'
 # Sends some thousand rows at once, then looks for hours for more.
 ROWS_THEN_HOURS = "SELECT n FROM range(1000000000000) t(n) WHERE n < 5000 OR n % 7 = 8"
 
@@ -65,8 +66,12 @@ def test_a_stop_answers_what_is_under_way(make_node: MakeNode) -> None:
     node.settle()
     authorization = f"Authorization: Bearer {node.key}"
     with connected(node) as sender, connected(node) as asker, ThreadPoolExecutor(1) as other:
-        sender.sendall(head("POST /v1/ingest", authorization, f"Content-Length: {len(EVENT)}") + EVENT[:5])
-        asker.sendall(head("GET /v1/query?q=SELECT+count()+FROM+range(300000000)", authorization))
+        for connection, path, body in ((sender, "ingest", EVENT), (asker, "query", QUERY)):
+            lines = (authorization, f"Content-Length: {len(body)}", "Expect: 100-continue")
+            connection.sendall(head(f"POST /v1/{path}", *lines))
+            assert read_answer(connection) == (100, b"")  # it is under way: its body is asked for
+        sender.sendall(EVENT[:5])
+        asker.sendall(QUERY)
         stopped = other.submit(node.stop)
         wait_for(lambda: refuses_connections(node), what="a node that takes no more connections")
         sender.sendall(EVENT[5:])

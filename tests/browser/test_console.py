@@ -244,6 +244,7 @@ def test_the_history_is_kept_without_keys_and_can_be_cleared(console: Console, s
     history = page.locator("#history")
     expect(history.locator("li")).to_have_count(2)
     page.reload()
+    expect(history.locator("li")).to_have_count(2)
     assert history.locator("li .past").all_text_contents() == ["SELECT 2 AS second -- nm_live_…", "SELECT 1 AS first"]
     assert shop_node.key not in page.evaluate("JSON.stringify(localStorage)")
     history.get_by_role("button", name="SELECT 1 AS first").click()

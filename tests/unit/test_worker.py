@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,13 +12,14 @@ import pytest
 from granian.rsgi import HTTPProtocol, Scope
 
 from novamesh.config import Config
+from novamesh.datadir import DataDirectory
 from novamesh.edge import health, metrics, worker
 from novamesh.edge.worker import Worker
 from novamesh.spool.writer import spool_size
-from novamesh.status import metrics as status_metrics
+from novamesh.status import metrics as figures
 from novamesh.status.history import no_history
 from novamesh.status.metrics import Files, WorkerMetrics
-from novamesh.status.uptime import no_data
+from novamesh.status.uptime import Uptime, no_data
 from novamesh.store.contract import StoreStatus
 from tests import prometheus
 
@@ -57,6 +59,21 @@ def made(tmp_path: Path) -> Worker:
     return made
 
 
+def test_a_worker_that_cannot_accept_says_so_from_its_first_moment(tmp_path: Path) -> None:
+    """What it says is the node's uptime, whoever reads it before the worker looks for the second time."""
+    config = Config(data_dir=str(tmp_path / "data"), disk_reserve_bytes=2**60)
+    directory = DataDirectory(config.data_path)
+    directory.open()
+    Uptime(directory.status).close()
+    with closing(asyncio.new_event_loop()) as loop:
+        made = Worker(config, loop)
+        accepting = figures.read(directory.run, time.time()).accepting
+        made.close()
+        loop.run_until_complete(asyncio.sleep(0))  # its tasks end
+    directory.close()
+    assert not accepting
+
+
 def answered(handler: Any, made: Worker) -> bytes:
     answer = Answer()
     scope = SimpleNamespace(query_string="")
@@ -86,8 +103,8 @@ def test_metrics_are_of_one_look_at_the_workers_files(made: Worker, monkeypatch:
         looks.append(directory)
         return real(directory)
 
-    real = status_metrics.load
-    monkeypatch.setattr(status_metrics, "load", load)
+    real = figures.load
+    monkeypatch.setattr(figures, "load", load)
     families = prometheus.read(answered(metrics.exposition, made).decode())
     counted.close()
     assert looks == [made.run_directory]

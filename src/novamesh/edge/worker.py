@@ -76,7 +76,7 @@ class Worker:
         self.history = history.Reader(directory.run)
         self._tasks = [loop.create_task(self._tend()), loop.create_task(self._ask_store())]
         self.idle.start()
-        self.metrics.heartbeat(time.time(), True)
+        self.metrics.heartbeat(time.time(), self.accept_problem() is None)
 
     def close(self) -> None:
         """Sync and close everything. For when the loop has stopped."""
