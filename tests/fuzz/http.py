@@ -24,8 +24,8 @@ from tests.fuzz.sql import statements
 from tests.fuzz.target import webhooks, words
 from tests.support import RunningNode, wait_for
 
-# A client of such a node does not wait long, and neither does it.
-SETTINGS: Final = {"workers": 1, "header_timeout_ms": 400, "body_timeout_ms": 400, "query_time_limit_ms": 2000}
+# Few requests lack an end, so it may wait for clients that a busy machine keeps from sending.
+SETTINGS: Final = {"workers": 1, "header_timeout_ms": 5000, "body_timeout_ms": 2000, "query_time_limit_ms": 2000}
 # Even a node on a busy machine ends by then what it gives 2 seconds.
 ANSWER_S: Final = 60.0
 
@@ -91,13 +91,13 @@ def play(node: RunningNode, account: Account, seed: int) -> None:
 
 
 def is_well(node: RunningNode) -> bool:
-    """Whether the node answers. Such a node does not wait for a client that a busy machine keeps from sending."""
+    """Whether the node answers a whole request: one that was sent too late it need not."""
     answers, _ = exchange(node, Sent(_head("GET", "/v1/health", ["Connection: close"]), "/v1/health", "GET", 0))
-    if not answers or answers[0][0] == 408:
+    if not answers:
         return False
     status, _, content = answers[0]
-    assert status == 200, content
-    return True
+    assert status in (200, 408), content
+    return status == 200
 
 
 def check_answer(node: RunningNode, sent: Sent, status: int, headers: dict[str, str], content: bytes) -> dict[str, Any]:

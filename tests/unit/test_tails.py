@@ -279,6 +279,7 @@ def test_looks_that_fail_are_told_once_and_end_tails_after_a_while(
         return [record.getMessage() for record in caplog.records if record.name == tails.log.name]
 
     async def test() -> None:
+        monkeypatch.setattr(tails, "FAILED_S", 600.0)
         every, one = all_tails(), opened()
         await every.join(one)
         spool.failing = True
