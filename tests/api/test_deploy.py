@@ -141,8 +141,14 @@ def test_what_the_image_copies_is_there_and_in_its_context() -> None:
 
 
 def test_the_health_check_tells_a_node_from_none(shared_node: RunningNode) -> None:
+    """By the port that the environment names, as the node does."""
     program, *words = json.loads(last("HEALTHCHECK").partition("CMD ")[2])
     assert program == "python"
+    assert f"'{Config().port}'" in words[1]
+    assert last("EXPOSE") == str(Config().port)
     for port, status in ((shared_node.url.rpartition(":")[2], 0), (str(free_port("127.0.0.1")), 1)):
-        command = [sys.executable, *(word.replace("8000", port) for word in words)]
-        assert subprocess.run(command, capture_output=True, timeout=DEADLINE_S, check=False).returncode == status
+        environment = {**clean_environment(), "NOVAMESH_PORT": port}
+        done = subprocess.run(
+            [sys.executable, *words], env=environment, capture_output=True, timeout=DEADLINE_S, check=False
+        )
+        assert done.returncode == status

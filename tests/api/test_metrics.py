@@ -175,7 +175,44 @@ def test_the_dashboard_shows_what_there_is() -> None:
                 if known[family] == "counter" or name.endswith("_bucket"):
                     assert f"rate({name}{{" in expression, expression
             assert expression.count("(") == expression.count(")")
+            assert ("histogram_quantile" in expression) == ("sum by (le)" in expression), expression
     assert used == set(known)
+
+
+def labels_of(name: str) -> set[str]:
+    """The labels that are documented; of the rest of a row's words none is one that Prometheus or Grafana sets."""
+    family = re.sub("_(bucket|sum|count)$", "", name)
+    rows = re.findall(rf"^\| `(?:{name}|{family})` \| \w+ \|([^|]*)\|", (DOCS / "metrics.md").read_text(), re.MULTILINE)
+    return set(re.findall(r"`(\w+)`", rows[0])) | {"instance", "le"}
+
+
+def test_the_dashboard_asks_for_labels_that_there_are() -> None:
+    for panel in dashboard()["panels"]:
+        for target in panel.get("targets", ()):
+            expression, legend = target["expr"], target.get("legendFormat", "")
+            (name,) = re.findall(r"novamesh_\w+", expression)
+            kept = {label for labels in re.findall(r" by \(([^)]*)\)", expression) for label in labels.split(", ")}
+            assert kept <= labels_of(name), expression
+            # What is summed away cannot be shown.
+            assert set(re.findall(r"{{(\w+)}}", legend)) == kept - {"le"}, expression
+
+
+def test_the_dashboard_asks_the_prometheus_and_the_nodes_that_are_chosen() -> None:
+    source, node = dashboard()["templating"]["list"]
+    assert (source["type"], source["query"], node["query"]) == (
+        "datasource",
+        "prometheus",
+        "label_values(novamesh_info, instance)",
+    )
+    panels = [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
+    for one in (node, *panels, *(target for panel in panels for target in panel["targets"])):
+        assert one["datasource"] == {"type": "prometheus", "uid": f"${{{source['name']}}}"}
+    for panel in panels:
+        for target in panel["targets"]:
+            names = re.findall(r"novamesh_\w+", target["expr"])
+            assert target["expr"].count(f'{{{node["name"]}=~"${node["name"]}"}}') == len(names), target["expr"]
+        if panel["type"] == "timeseries":
+            assert panel["options"]["legend"]["showLegend"]
 
 
 def test_the_dashboard_s_panels_have_places_of_their_own() -> None:
