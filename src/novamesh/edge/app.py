@@ -67,7 +67,11 @@ class Application:
         except Exception:
             # Whatever is wrong with queries, events must go on coming in.
             log.exception("the SQL parser cannot be warmed up")
-        self._worker = Worker(self._config, loop)
+        try:
+            self._worker = Worker(self._config, loop)
+        except OSError as error:
+            log.error("an edge worker cannot start, trying again", extra={"cause": str(error)})
+            raise SystemExit(1) from None
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._failures.tell()
