@@ -45,17 +45,19 @@ def wait_for(
 
 
 class RunningNode:
-    """``novamesh serve`` as a process. ``settings`` become flags; stopping leaves the data directory."""
+    """``novamesh serve`` as a process. ``settings`` become flags, ``environment`` is added to this one; stopping leaves
+    the data directory."""
 
-    def __init__(self, data_dir: Path, **settings: object) -> None:
+    def __init__(self, data_dir: Path, environment: Mapping[str, str] | None = None, /, **settings: object) -> None:
         self.data_dir = data_dir
+        self._environment = environment
         self.settings = {**DEFAULTS, **settings}
         self.key = ""
         self._log: list[str] = []
         self._start()
 
     def _start(self) -> None:
-        self.process = start_serve(self.data_dir, **self.settings)
+        self.process = start_serve(self.data_dir, self._environment, **self.settings)
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         self._reader = threading.Thread(target=self._keep_log, args=(self.process.stderr,), daemon=True)
@@ -242,8 +244,11 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("NOVAMESH_")}
 
 
-def start_serve(data_dir: Path, **settings: object) -> subprocess.Popen[str]:
-    """``novamesh serve`` in a process group of its own, with pipes for what it prints and logs."""
+def start_serve(
+    data_dir: Path, environment: Mapping[str, str] | None = None, /, **settings: object
+) -> subprocess.Popen[str]:
+    """``novamesh serve`` in a process group of its own, with pipes for what it prints and logs, and with these variables
+    besides."""
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     return subprocess.Popen(
         [sys.executable, "-m", "novamesh.cli", "serve", f"--data-dir={data_dir}", *flags],
@@ -251,7 +256,7 @@ def start_serve(data_dir: Path, **settings: object) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env=clean_environment(),
+        env={**clean_environment(), **(environment or {})},
     )
 
 
@@ -268,9 +273,11 @@ def run_cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @contextlib.contextmanager
-def running_node(data_dir: Path, **settings: object) -> Iterator[RunningNode]:
+def running_node(
+    data_dir: Path, environment: Mapping[str, str] | None = None, /, **settings: object
+) -> Iterator[RunningNode]:
     """A node that is gone, with all its processes, when the block ends."""
-    node = RunningNode(data_dir, **settings)
+    node = RunningNode(data_dir, environment, **settings)
     try:
         yield node
     finally:

@@ -74,7 +74,7 @@ class DataDirectory:
             self._check_existing()
             return self._open()
         except OSError as error:
-            raise self._unusable(error) from None
+            raise self.unusable(error) from None
 
     def describe(self, config: Config) -> None:
         """Leave word in ``run/`` of the node that runs here. Raises OSError."""
@@ -103,7 +103,7 @@ class DataDirectory:
         except DirectoryInUse:
             return False
         except OSError as error:
-            raise self._unusable(error) from None
+            raise self.unusable(error) from None
         return True
 
     def holds(self, path: Path) -> bool:
@@ -113,7 +113,7 @@ class DataDirectory:
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as error:
-            raise self._unusable(error) from None
+            raise self.unusable(error) from None
         return True
 
     def close(self) -> None:
@@ -169,7 +169,8 @@ class DataDirectory:
             ) from None
         self._lock = descriptor
 
-    def _unusable(self, error: OSError) -> StartError:
+    def unusable(self, error: OSError) -> StartError:
+        """What to say of an error that the disk gave at the start."""
         reason = os.strerror(error.errno) if error.errno else str(error)
         if isinstance(error, PermissionError):
             reason += "; run this as the user to whom it belongs"

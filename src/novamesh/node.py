@@ -80,6 +80,18 @@ class Node:
         raise_limit(self.config)
         os.umask(0o077)  # whatever this node and its children write is for nobody else
         new = self.directory.open()
+        try:
+            self._clear_up()
+        except OSError as error:
+            raise self.directory.unusable(error) from None
+        keys = KeyStore(self.directory.keys)
+        try:
+            return keys.create("default", name="first key") if new else None
+        finally:
+            keys.close()
+
+    def _clear_up(self) -> None:
+        """See to what the last run left. Raises OSError."""
         clear_leftovers(self.directory.spool)
         try:
             tally.fold(self.directory.ledger, self.directory.spool)
@@ -89,11 +101,6 @@ class Node:
             log.error("the counts of the last run cannot be folded", extra={"cause": str(error)})
         metrics.reset(self.directory.run)
         rates.reset(self.directory.run)
-        keys = KeyStore(self.directory.keys)
-        try:
-            return keys.create("default", name="first key") if new else None
-        finally:
-            keys.close()
 
     def run(self, on_listening: Callable[[], None]) -> int:
         """Serve until SIGTERM or SIGINT; ``on_listening`` is called, in a thread, once connections are taken.

@@ -17,20 +17,22 @@ EVENTS_A_QUERY = 20_000
 class Senders:
     """Threads that send single events and batches to a node, as fast as they can, until stopped.
 
-    Each event has its own ``user_id``. ``acknowledged`` are those of a 202; ``unknown`` those of a request whose
+    Each event has its own ``user_id``, the largest batches have ``largest``. ``acknowledged`` are those of a 202; ``unknown`` those of a request whose
     answer never came, which may or may not be stored. A request with client ids or an Idempotency-Key whose
     answer did not come, or was a 503, is sent again later, to whatever node is then set, until it is acknowledged; and
     some of those that were acknowledged are sent once more, as if their answer had been lost.
     """
 
-    def __init__(self, node: RunningNode, seed: int, threads: int = 4) -> None:
+    def __init__(self, node: RunningNode, seed: int, threads: int = 4, largest: int = 39) -> None:
         self.node = node
+        self._largest = largest
         self.acknowledged: set[str] = set()
         self.unknown: set[str] = set()
         self.refused: Counter[int] = Counter()
         self.repeated = 0
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._given_up = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(name, random.Random(seed * 100 + name)), daemon=True)
             for name in range(threads)
@@ -41,6 +43,15 @@ class Senders:
     def stop(self) -> None:
         """Stop sending; what is to be sent again has been."""
         self._stopping.set()
+        self._join()
+
+    def give_up(self) -> None:
+        """Stop sending, also what is to be sent again: there may be no node any more."""
+        self._given_up.set()
+        self._stopping.set()
+        self._join()
+
+    def _join(self) -> None:
         for thread in self._threads:
             thread.join()
 
@@ -58,12 +69,12 @@ class Senders:
         n = 0
         again: list[tuple[str, dict[str, Any], dict[str, str], list[str]]] = []
         with httpx.Client(timeout=DEADLINE_S) as client:
-            while not self._stopping.is_set() or again:
+            while not self._stopping.is_set() or (again and not self._given_up.is_set()):
                 if again:
                     request, repeatable = again.pop(), True
                 else:
                     n += 1
-                    request, repeatable = _request(f"{name}-{n}", rng)
+                    request, repeatable = _request(f"{name}-{n}", rng, self._largest)
                 outcome = self._send(client, request)
                 if repeatable and (outcome in (None, 503) or (outcome == 202 and rng.random() < REPEATED)):
                     again.append(request)
@@ -90,7 +101,9 @@ class Senders:
                 self.unknown.update(users)
 
 
-def _request(mark: str, rng: random.Random) -> tuple[tuple[str, dict[str, Any], dict[str, str], list[str]], bool]:
+def _request(
+    mark: str, rng: random.Random, largest: int
+) -> tuple[tuple[str, dict[str, Any], dict[str, str], list[str]], bool]:
     """A request (path, body, headers, user ids) and whether it may be sent again."""
     kind = rng.randrange(4)
     properties = {"page": f"/{rng.randrange(20)}", "text": "x" * rng.randrange(200)}
@@ -100,7 +113,7 @@ def _request(mark: str, rng: random.Random) -> tuple[tuple[str, dict[str, Any], 
     if kind == 1:
         event = {"event": "one with id", "user_id": mark, "properties": properties, "id": f"id-{mark}"}
         return ("/v1/ingest", event, {}, [mark]), True
-    users = [f"{mark}-{place}" for place in range(rng.randrange(1, 40))]
+    users = [f"{mark}-{place}" for place in range(rng.randint(1, largest))]
     events = [{"event": "of a batch", "user_id": user, "properties": properties} for user in users]
     if kind == 2:
         return ("/v1/batch", {"events": events}, {}, users), False

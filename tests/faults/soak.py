@@ -1,10 +1,12 @@
-"""A real node under load and random kills, for as long as is asked for; at its end every acknowledged event is stored once.
+"""A real node under load, random kills and disk errors, as long as is asked for; at its end every acknowledged event is stored once.
 
 ``scripts/soak --help``. Figures go to standard output as JSON, what happens to standard error; the exit status is 1 if an event
 is lost, doubled or not to be accounted for.
 """
 
 import argparse
+import contextlib
+import errno
 import json
 import os
 import random
@@ -17,22 +19,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from novamesh.cli import cli
+from tests.faults.injection import ALL, READS, SYNCS, WRITES, DiskFaults, refused_writes
 from tests.faults.load import Senders, check_exactly_once
 from tests.support import RunningNode, run_cli, running_node, send_signal, wait_for
 
 # Small, so that segments turn over and the limit is reached within seconds.
 SETTINGS = {"workers": 2, "batch_limit_bytes": 400_000, "spool_segment_bytes": 500_000, "spool_limit_bytes": 8_000_000}
 STALL_S = 10.0
+# A fault that is there for a while lasts at most so long, and what is killed meanwhile is looked after for as long again.
+WHILE_S = 2.0
+BATCH_EVENTS = 400
 
 
 class Soak:
     """One run: faults at random moments, in an order that only the seed decides."""
 
-    def __init__(self, node: RunningNode, seed: int, threads: int) -> None:
+    def __init__(self, node: RunningNode, disk: DiskFaults, seed: int, threads: int, while_s: float) -> None:
         self.node = node
+        self._while_s = while_s
         self.faults: Counter[str] = Counter()
-        self.senders = Senders(node, seed=seed, threads=threads)
+        self.senders = Senders(node, seed=seed, threads=threads, largest=BATCH_EVENTS)
         self._rng = random.Random(seed)
         self._kinds: dict[str, Callable[[], None]] = {
             "edge worker killed": self._kill_edge,
@@ -41,13 +50,23 @@ class Soak:
             "node killed": self._kill_node,
             "node stopped and started": self._stop,
             "spool full": self._fill,
+            "store stopped for a while": lambda: self._pause("store"),
+            "edge worker stopped for a while": lambda: self._pause("edge"),
+            "disk full": lambda: self._during(disk.failing(*WRITES, code=errno.ENOSPC)),
+            "disk errors in writes": lambda: self._during(disk.failing(*WRITES, chance=0.3)),
+            "disk errors in syncs": lambda: self._during(disk.failing(*SYNCS, chance=0.3)),
+            "disk errors in reads": lambda: self._during(disk.failing(*READS, chance=0.5)),
+            "disk errors anywhere": lambda: self._during(disk.failing(*ALL, chance=0.1)),
+            "slow disk": lambda: self._during(disk.slow(*SYNCS, delay_s=self._rng.random() / 2)),
+            "database not to be written": lambda: self._during(refused_writes(self._store())),
+            "worker's files not to be written": lambda: self._during(refused_writes(self._edge())),
         }
 
-    def run(self, seconds: float, events: int, min_faults: int) -> None:
-        """Faults until the time is over or so many events are acknowledged, and at least ``min_faults``."""
+    def run(self, seconds: float, events: int) -> None:
+        """Faults until the time is over or so many events are acknowledged, and at least one of each kind."""
         end = time.monotonic() + seconds
         order: list[str] = []
-        while sum(self.faults.values()) < min_faults or (time.monotonic() < end and self.senders.sent() < events):
+        while sum(self.faults.values()) < len(self._kinds) or (time.monotonic() < end and self.senders.sent() < events):
             # Each kind once, in random order, then again: a short run has them all.
             order = order or self._rng.sample([*self._kinds], len(self._kinds))
             kind = order.pop()
@@ -59,6 +78,12 @@ class Soak:
 
     def _kill_edge(self) -> None:
         self.node.signal("edge", signal.SIGKILL)
+
+    def _edge(self) -> int:
+        return self._rng.choice(wait_for(lambda: self.node.children()["edge"], what="a worker"))
+
+    def _store(self) -> int:
+        return wait_for(lambda: self.node.children()["store"], what="a store")[0]
 
     def _kill_store(self) -> None:
         self.node.signal("store", signal.SIGKILL)
@@ -81,6 +106,21 @@ class Soak:
         self.node.restart()
         self.node.key = key
 
+    def _pause(self, who: str) -> None:
+        pid = self.node.signal(who, signal.SIGSTOP)
+        try:
+            time.sleep(self._rng.random() * self._while_s)  # how long it stands still; nothing is waited for
+        finally:
+            send_signal(pid, signal.SIGCONT)
+
+    def _during(self, fault: contextlib.AbstractContextManager[None]) -> None:
+        """A fault that lasts a while, in which half of the time something is killed besides."""
+        with fault:
+            time.sleep(self._rng.random() * self._while_s)
+            if self._rng.random() < 0.5:
+                self._rng.choice((self._kill_edge, self._kill_store))()
+                time.sleep(self._rng.random() * self._while_s)
+
     def _fill(self) -> None:
         """The store stands still until the spool's limit refuses somebody."""
         before = self.senders.refused[503]
@@ -92,18 +132,32 @@ class Soak:
             send_signal(store, signal.SIGCONT)
 
 
+def _is_settled(node: RunningNode) -> bool:
+    """Every part is well, and all that was accepted is loaded."""
+    with contextlib.suppress(httpx.HTTPError):
+        answer = httpx.get(node.url + "/v1/ready")
+        ledger = answer.json().get("ledger")
+        return answer.status_code == 200 and bool(ledger) and not any(one["waiting"] for one in ledger.values())
+    return False
+
+
 def soak(
-    directory: Path, seed: int, seconds: float, events: int, threads: int = 4, min_faults: int = 1
+    directory: Path, seed: int, seconds: float, events: int, threads: int = 4, while_s: float = WHILE_S
 ) -> dict[str, Any]:
     """A run in ``directory``. Returns its figures; raises AssertionError if an event is lost or doubled."""
     started = time.monotonic()
-    with running_node(directory, **SETTINGS) as node:
-        run = Soak(node, seed, threads)
+    disk = DiskFaults(directory.with_name("faults"), directory)
+    with running_node(directory, disk.environment, **SETTINGS) as node:
+        run = Soak(node, disk, seed, threads, while_s)
         try:
-            run.run(seconds, events, min_faults)
-        finally:
-            run.senders.stop()
+            run.run(seconds, events)
+        except BaseException:
+            run.senders.give_up()
+            raise
+        run.senders.stop()
+        wait_for(lambda: _is_settled(node), what=f"a node that is well and has loaded all\n{node.log[-5000:]}")
         check_exactly_once(node, run.senders)
+        assert run.senders.refused.keys() <= {503}, f"answers that no fault explains: {dict(run.senders.refused)}"
         figures: dict[str, Any] = {
             "seed": seed,
             "seconds": round(time.monotonic() - started, 1),
@@ -113,6 +167,7 @@ def soak(
             "sent again": run.senders.repeated,
             "refused": dict(run.senders.refused),
             "faults": dict(run.faults),
+            "calls of the system that failed": disk.failed(),
         }
         if "verify" in cli.commands:
             verified = run_cli("verify", "--data-dir", directory)
