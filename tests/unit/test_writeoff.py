@@ -1,5 +1,6 @@
 """Losses that are written off: once, only what is lost, and whatever comes back is counted on one side only."""
 
+import errno
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from novamesh.store.contract import Counters, Gaps, Recount
 from novamesh.store.loss import Loss, WriteOffRequest
 from novamesh.store.setaside import SetAside
 from novamesh.store.writeoff import WriteOffs, read_write_offs
+from tests.faults.files import FaultyFiles
 from tests.unit.store_files import Store, make_older, named
 
 TEST = "default.test"
@@ -178,6 +180,19 @@ def test_damaged_segments_are_kept_and_marked(store: Store) -> None:
     store.restart()
     assert holds(store) == {"default": (5, 3, 2), TEST: (1, 1, 0)}
     assert not second.exists()
+
+
+def test_a_report_that_the_disk_refuses_is_written_later(store: Store) -> None:
+    (first, _) = list_segments(store.spool)
+    damage(first, b'"d"')
+    store.load()
+    files = FaultyFiles()
+    files.fail("open", errno.ENOSPC)
+    writing = WriteOffs(store.database, store.places, files)
+    assert writing.write(WriteOffRequest("why", find(store)), store.recount(), None).refused is None
+    assert (holds(store)["default"], unresolved(store.spool)) == ((5, 3, 2), {first.stem})
+    writing.finish()
+    assert unresolved(store.spool) == set()
 
 
 def test_what_is_whole_must_be_loaded_first(store: Store) -> None:

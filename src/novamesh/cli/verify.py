@@ -78,7 +78,7 @@ def _stopped(directory: DataDirectory) -> RecountAnswer:
 
 def _document(one: Recount) -> dict[str, Any]:
     counted: dict[str, Any] = msgspec.to_builtins(one)
-    return {**counted, "gaps": msgspec.structs.asdict(one.gaps)}
+    return {**counted, "written_off": one.written_off, "gaps": msgspec.structs.asdict(one.gaps)}
 
 
 def _written_off(answer: RecountAnswer) -> list[str]:

@@ -77,9 +77,10 @@ class Auditor:
     def _write_off(self, request: WriteOffRequest) -> Loss:
         """For the loader's thread: what is missing cannot become more, or less, meanwhile."""
         with self._lock:
-            loss = self._write_offs.write(request, self._noted(), self._loader.error)
+            spaces = self._noted()
+            loss = self._write_offs.write(request, spaces, self._loader.error)
             if loss.refused is None:
-                self._noted()
+                self._note({space: msgspec.structs.replace(one.gaps, spool=0) for space, one in spaces.items()})
             return loss
 
     def _recount(self) -> dict[str, Recount]:

@@ -92,7 +92,7 @@ class WriteOffs:
         # All that was not loaded of these is written off: that they are missing is no news.
         for path in list_missing(self._places.spool) if records else []:
             if path.name in self._database.lost and not read_report(path).written_off:
-                note_written_off(path, records[-1].at, self._files)
+                self._note(path, records[-1].at)
 
     def _mark(self, record: WriteOff) -> None:
         for segment in record.segments:
@@ -100,8 +100,16 @@ class WriteOffs:
             report = read_report(path)
             # One that was put back and set aside again has another report: that is another matter.
             as_known = (report.offset, report.found_at) == (segment.offset, segment.found_at)
-            if as_known and not report.written_off and path.with_suffix(REPORT_SUFFIX).exists():
-                note_written_off(path, record.at, self._files)
+            is_there = path.exists() or path.with_suffix(REPORT_SUFFIX).exists()
+            if as_known and is_there and not report.written_off:
+                self._note(path, record.at)
+
+    def _note(self, path: Path, at: int) -> None:
+        try:
+            note_written_off(path, at, self._files)
+        except OSError as error:
+            # It is written off all the same; the next recount tries again.
+            log.error("a report cannot be written", extra={"file": path.name, "cause": str(error)})
 
     def _set_aside(self) -> list[LostSegment]:
         """This node's segments in quarantine whose loss is not written off yet."""
