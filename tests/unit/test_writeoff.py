@@ -134,6 +134,7 @@ def test_what_comes_back_damaged(store: Store, tmp_path: Path) -> None:
     store.load()
     one = store.recount()["default"]
     assert (one.counters.written_off, one.returning, one.written_off, one.gaps) == (4, 2, 2, Gaps(damaged=2))
+    WriteOffs(store.database, store.places).finish()
     assert unresolved(store.spool) == {taken.stem}, "this damage is another matter"
     segments = SetAside(store.database, store.loader, store.places)
     while segments.replay(taken.name, foreign=False).left:
