@@ -16,7 +16,7 @@ from tests.api.contract import expect_error
 from tests.support import RunningNode, run_cli, running_node, wait_for
 from tests.unit.test_exposition import parse
 
-TERMS = ["stored", "duplicates", "quarantined", "waiting", "damaged", "missing"]
+TERMS = ["stored", "duplicates", "quarantined", "waiting", "damaged", "missing", "written_off"]
 # What the fixture sends: by project and kind, what becomes of it.
 EXPECTED = {
     "default": {"accepted": 510, "stored": 505, "duplicates": 5},
@@ -94,7 +94,7 @@ def test_every_worker_gives_the_same_metrics(node: RunningNode) -> None:
             assert values["novamesh_events_accepted_total", *labels] == entry["accepted"]
             assert values["novamesh_events_stored", *labels] == entry["stored"]
             assert values["novamesh_events_duplicate", *labels] == entry["duplicates"]
-            for name in ("quarantined", "waiting", "damaged", "missing"):
+            for name in ("quarantined", "waiting", "damaged", "missing", "written_off"):
                 assert values[f"novamesh_events_{name}", *labels] == 0
         assert values["novamesh_edge_workers",] == 2
         assert values["novamesh_store_up",] == 1

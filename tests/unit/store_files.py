@@ -133,6 +133,9 @@ def make_older(database: Path, version: int) -> None:
             for column in ("id", "project"):
                 connection.execute(f'ALTER TABLE "{schema}".quarantine DROP COLUMN {column}')
             connection.execute(f'DROP TABLE "{schema}".batches')
+        connection.execute("DROP TABLE novamesh.write_offs")
+        connection.execute("DROP TABLE novamesh.lost_segments")
+        connection.execute("ALTER TABLE novamesh.counters DROP COLUMN written_off")
         if version < 4:
             for column in ("received", "recovered", "erased", "expired", "dropped"):
                 connection.execute(f"ALTER TABLE novamesh.counters DROP COLUMN {column}")

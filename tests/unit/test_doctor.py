@@ -17,7 +17,7 @@ from novamesh.doctor import directory, machine, service
 from novamesh.doctor.finding import Finding, size
 from novamesh.doctor.machine import Clocks
 from novamesh.keys import KeyStore
-from novamesh.spool.repair import REPORT_SUFFIX
+from novamesh.spool.repair import REPORT_SUFFIX, note_written_off
 from tests.scripted import Answer, scripted
 
 CONFIG = Config()
@@ -148,9 +148,12 @@ def test_segments_that_were_set_aside(tmp_path: Path) -> None:
     assert is_(directory.set_aside(data), "ok")
     (data.spool / "quarantine").mkdir(parents=True)
     assert is_(directory.set_aside(data), "ok")
-    for name in ("a.seg", f"a.seg{REPORT_SUFFIX}", f"b.seg{REPORT_SUFFIX}"):
+    for name in ("a.seg", f"a{REPORT_SUFFIX}", f"b{REPORT_SUFFIX}"):
         (data.spool / "quarantine" / name).touch()
     assert is_(directory.set_aside(data), "problem", "2 set aside", "novamesh quarantine list")
+    for name in ("a.seg", "b.seg"):
+        note_written_off(data.spool / "quarantine" / name, 1)
+    assert is_(directory.set_aside(data), "ok")
 
 
 def test_keys(tmp_path: Path) -> None:

@@ -39,6 +39,15 @@ def test_gaps_are_taken_from_where_the_events_were_said_to_be() -> None:
     assert problem({"a": Gaps(damaged=4)}) is None, "that is the spool's problem, and named there"
 
 
+def test_what_is_written_off_neither_waits_nor_is_missing() -> None:
+    counters = Counters(12, 12, written_off=5)
+    assert ledger({"a": 20}, status({"a": counters}))["a"] == Entry(20, 12, waiting=3, written_off=5)
+    again = ledger({"a": 20}, status({"a": counters}, {"a": Gaps(spool=2)}))["a"]
+    assert again == Entry(20, 12, waiting=1, missing=2, written_off=5)
+    between = ledger({"a": 17}, status({"a": counters}, {"a": Gaps(spool=5)}))["a"]
+    assert between == Entry(17, 12, missing=5), "until the recount behind it"
+
+
 def test_what_was_missing_and_came_back_is_not_missing() -> None:
     assert ledger({"a": 5}, status({"a": Counters(5, 5)}, {"a": Gaps(spool=2)}))["a"] == Entry(5, 5)
 
@@ -46,11 +55,21 @@ def test_what_was_missing_and_came_back_is_not_missing() -> None:
 counts = st.integers(0, 1000)
 
 
-@given(counts, counts, counts, counts, counts, counts, counts, counts, counts, counts)
+@given(counts, counts, counts, counts, counts, counts, counts, counts, counts, counts, counts)
 def test_it_always_adds_up(
-    counted: int, stored: int, double: int, bad: int, more: int, lost: int, load: int, rows: int, gone: int, hurt: int
+    counted: int,
+    stored: int,
+    double: int,
+    bad: int,
+    more: int,
+    lost: int,
+    load: int,
+    rows: int,
+    gone: int,
+    hurt: int,
+    known: int,
 ) -> None:
-    counters = Counters(stored + double + bad + load, stored, double, bad, recovered=more)
+    counters = Counters(stored + double + bad + load, stored, double, bad, recovered=more, written_off=known)
     gaps = Gaps(spool=lost, load=load, rows=min(rows, stored), quarantine=min(gone, bad), damaged=hurt)
     entry = ledger({"a": counted}, status({"a": counters}, {"a": gaps}))["a"]
     assert entry.accepted == terms(entry)
@@ -68,6 +87,10 @@ def test_it_always_adds_up(
         (
             Entry(9, 1, 1, 1, 1, 2, 3),
             "9 accepted = 1 stored + 1 duplicates + 1 quarantined + 1 waiting + 2 damaged + 3 missing",
+        ),
+        (
+            Entry(6, 1, 1, 1, 1, written_off=2),
+            "6 accepted = 1 stored + 1 duplicates + 1 quarantined + 1 waiting + 2 written off",
         ),
     ],
 )

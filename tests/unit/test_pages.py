@@ -155,6 +155,13 @@ def test_what_is_lost_stands_out(damaged: int, missing: int, end: str) -> None:
     assert "novamesh verify says which, and what to do." in lost.text
 
 
+def test_what_is_written_off_is_said_and_no_alarm() -> None:
+    known = page(ledger=Entry(10, 7, written_off=3))
+    line = "In all, 10 accepted = 7 stored + 0 duplicates + 0 quarantined + 0 waiting + 3 written off."
+    assert line in known.texts["p"]
+    assert "bad" not in known.attributes("class")
+
+
 def test_a_node_without_measurements_makes_none_up() -> None:
     fresh = page(p50_ms=None, report=no_data(NOW))
     assert fresh.figures()["Latency (p50)"] == "no data yet"

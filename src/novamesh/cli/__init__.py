@@ -18,6 +18,7 @@ from novamesh.cli.status import status
 from novamesh.cli.tail import tail
 from novamesh.cli.upkeep import compact, erase, retention
 from novamesh.cli.verify import verify
+from novamesh.cli.write_off import write_off
 from novamesh.errors import NovameshError
 
 
@@ -29,7 +30,7 @@ def cli() -> None:
 
 for command in (
     *(serve, keys, query, import_command, export, tail, status, verify, doctor),
-    *(quarantine, backup, restore, erase, retention, compact, completion),
+    *(quarantine, write_off, backup, restore, erase, retention, compact, completion),
 ):
     cli.add_command(command)
 

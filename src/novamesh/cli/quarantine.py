@@ -232,7 +232,8 @@ def _event_row(line: str) -> tuple[Any, ...]:
 
 def _segment_row(segment: SetAsideSegment) -> tuple[Any, ...]:
     found = datetime.fromtimestamp(segment.found_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return segment.file, segment.offset, segment.size, found, segment.events, segment.unreadable, segment.cause
+    cause = f"written off; {segment.cause}" if segment.written_off else segment.cause
+    return segment.file, segment.offset, segment.size, found, segment.events, segment.unreadable, cause
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:

@@ -14,7 +14,7 @@ from novamesh.config import Config
 from novamesh.datadir import DataDirectory
 from novamesh.doctor.finding import Finding, ok, problem, size, warning
 from novamesh.errors import StartError
-from novamesh.spool.repair import QUARANTINE, REPORT_SUFFIX
+from novamesh.spool.repair import unresolved
 
 SYNCS = 16
 SYNC_BYTES = 4096
@@ -160,14 +160,16 @@ def limits(config: Config) -> Finding:
 def set_aside(data: DataDirectory) -> Finding:
     """Damaged segments, and those that went missing."""
     try:
-        names = {path.name.removesuffix(REPORT_SUFFIX) for path in (data.spool / QUARANTINE).iterdir()}
-    except FileNotFoundError:
-        names = set()
+        names = unresolved(data.spool)
     except OSError as error:
         return problem("segments", f"{data.spool} cannot be read: {error.strerror}", "run as the node's user")
     if names:
         text = f"{len(names)} set aside for damage: {', '.join(sorted(names)[:3])}{' …' if len(names) > 3 else ''}"
-        return problem("segments", text, "see novamesh quarantine list, then replay or drop them")
+        return problem(
+            "segments",
+            text,
+            "see novamesh quarantine list, then replay or drop them; novamesh write-off takes a loss as known",
+        )
     return ok("segments", "none is set aside")
 
 

@@ -36,6 +36,12 @@ _LEDGER = (
         "missing",
         "Accepted events that the last recount did not find. Anything but 0 is a loss.",
     ),
+    (
+        "events_written_off",
+        "gauge",
+        "written_off",
+        "Accepted events that are lost, which an operator has taken as known.",
+    ),
 )
 
 
@@ -148,7 +154,7 @@ def _store(store: StoreStatus | None) -> Iterator[Family]:
     if store is not None:
         yield _one("store_lag_seconds", "Age of the oldest event that is being loaded.", store.lag_s)
         yield _one("store_backlog_bytes", "Bytes in the spool that are not loaded.", store.backlog_bytes)
-        yield _one("spool_damaged_segments", "Segments in spool/quarantine.", store.damaged)
+        yield _one("spool_damaged_segments", "Segments in spool/quarantine that are not written off.", store.damaged)
 
 
 def _events(ledger: Ledger | None) -> Iterator[Family]:

@@ -63,14 +63,16 @@ def cut_torn_tail(segment: Path, offset: int, cause: str, files: Files = SYSTEM)
     log.warning("torn tail cut", extra={"file": segment.name, "offset": offset, "bytes": len(tail), "cause": cause})
 
 
-class DamageReport(msgspec.Struct, frozen=True):
-    """What is known of a segment in ``quarantine/``; ``found_at`` is in seconds since 1970."""
+class DamageReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is known of a segment in ``quarantine/``; ``found_at`` is in seconds since 1970, as is ``written_off``: when
+    an operator took its loss as known, 0 if none did."""
 
     file: str
     offset: int
     cause: str
     found_at: int
     note: str
+    written_off: int = 0
 
 
 def read_report(segment: Path) -> DamageReport:
@@ -79,6 +81,16 @@ def read_report(segment: Path) -> DamageReport:
         return msgspec.json.decode(segment.with_suffix(REPORT_SUFFIX).read_bytes(), type=DamageReport)
     except (OSError, msgspec.MsgspecError):
         return DamageReport(segment.name, 0, "its report cannot be read", 0, "")
+
+
+def note_written_off(segment: Path, at: int, files: Files = SYSTEM) -> None:
+    """Say in the report of a segment in ``quarantine/`` that its loss was written off ``at``. Raises OSError."""
+    report = msgspec.structs.replace(read_report(segment), written_off=at)
+    # Cut short, it is cleared away at the next start, and is not taken for a segment meanwhile.
+    draft = segment.parent.parent / (segment.name + TEMPORARY_SUFFIX)
+    write_new(files, draft, msgspec.json.format(msgspec.json.encode(report)))
+    files.rename(draft, segment.with_suffix(REPORT_SUFFIX))
+    files.sync_directory(segment.parent)
 
 
 def remove_set_aside(segment: Path, files: Files = SYSTEM) -> None:
@@ -129,8 +141,16 @@ def withdraw_report(segment: Path, files: Files = SYSTEM) -> None:
 
 def quarantined(spool: Path) -> set[str]:
     """Names, without their suffix, of the segments that were set aside or reported as missing."""
+    try:
+        return {path.stem for path in (spool / QUARANTINE).iterdir()}
+    except FileNotFoundError:
+        return set()
+
+
+def unresolved(spool: Path) -> set[str]:
+    """Those of which the loss is not written off."""
     directory = spool / QUARANTINE
-    return {path.stem for path in directory.iterdir()} if directory.exists() else set()
+    return {name for name in quarantined(spool) if not read_report(directory / (name + SUFFIX)).written_off}
 
 
 def clear_leftovers(directory: Path, files: Files = SYSTEM) -> None:

@@ -1,8 +1,9 @@
 """The ledger as it is shown: what was accepted, and what became of it, by space.
 
-For every space, at every moment: ``accepted = stored + duplicates + quarantined + waiting + damaged + missing``.
-The writers count what is accepted (:mod:`novamesh.spool.tally`), the store what becomes of it; the difference waits in
-the spool. What the store's last recount did not find where it must be is ``missing``: 0 unless events were lost.
+For every space, at every moment: ``accepted = stored + duplicates + quarantined + waiting + damaged + missing +
+written_off``. The writers count what is accepted (:mod:`novamesh.spool.tally`), the store what becomes of it; the
+difference waits in the spool. What the store's last recount did not find where it must be is ``missing``: 0 unless
+events were lost. A loss that an operator takes as known is ``written_off``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,7 @@ class Entry(msgspec.Struct, frozen=True):
     waiting: int = 0
     damaged: int = 0
     missing: int = 0
+    written_off: int = 0
 
 
 Ledger = dict[str, Entry]
@@ -43,14 +45,16 @@ def _entry(counted: int, counters: Counters, gaps: Gaps) -> Entry:
     rest = max(0, counted + counters.recovered - counters.received - gaps.damaged)
     # What was missing and has come back (a segment that was put back) is no longer missing.
     lost = max(0, min(gaps.spool, rest))
+    written_off = min(counters.written_off, rest - lost)
     return Entry(
         accepted=counters.received + gaps.damaged + rest,
         stored=counters.stored - gaps.rows,
         duplicates=counters.duplicates,
         quarantined=counters.quarantined - gaps.quarantine,
-        waiting=rest - lost,
+        waiting=rest - lost - written_off,
         damaged=gaps.damaged,
         missing=lost + gaps.load + gaps.rows + gaps.quarantine,
+        written_off=written_off,
     )
 
 
@@ -61,7 +65,7 @@ def total(entries: Iterable[Entry]) -> Entry:
 
 
 def identity(entry: Entry) -> str:
-    """The ledger in one line; damaged and missing events only if there are any."""
+    """The ledger in one line; damaged, missing and written-off events only if there are any."""
     terms = [
         f"{entry.stored:,} stored",
         f"{entry.duplicates:,} duplicates",
@@ -70,6 +74,7 @@ def identity(entry: Entry) -> str:
     ]
     terms += [f"{entry.damaged:,} damaged"] if entry.damaged else []
     terms += [f"{entry.missing:,} missing"] if entry.missing else []
+    terms += [f"{entry.written_off:,} written off"] if entry.written_off else []
     return f"{entry.accepted:,} accepted = {' + '.join(terms)}"
 
 

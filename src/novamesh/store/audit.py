@@ -1,15 +1,22 @@
-"""The auditor: recounts the ledger when the store starts, when a segment is set aside, and when it is asked to."""
+"""The auditor: recounts the ledger when the store starts, when a segment is set aside, and when it is asked to.
+
+It also writes off what is missing, when an operator says so.
+"""
 
 import logging
 import threading
+from functools import partial
 
 import duckdb
 import msgspec
 
-from novamesh.store.contract import Gaps, Recount, RecountAnswer
+from novamesh.store.contract import Gaps, Recount, RecountAnswer, RecountRequest
 from novamesh.store.duckdb import Database
 from novamesh.store.loader import Loader
+from novamesh.store.loss import Loss, LossRequest, WriteOffRequest
+from novamesh.store.queries import Answers
 from novamesh.store.recount import Places, recount
+from novamesh.store.writeoff import WriteOffs, read_write_offs
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +31,7 @@ class Auditor:
         self._database = database
         self._loader = loader
         self._places = places
+        self._write_offs = WriteOffs(database, places)
         self._lock = threading.Lock()
         self._aside = 0
         self.gaps: dict[str, Gaps] = {}
@@ -43,12 +51,37 @@ class Auditor:
                 stopping.wait(RETRY_S)
             stopping.wait(LOOK_S)
 
+    def answers(self) -> Answers:
+        """What answers which request."""
+        return {
+            RecountRequest: lambda _: self.recount(),
+            LossRequest: self._loss,
+            WriteOffRequest: lambda request: self._loader.tasks.call(partial(self._write_off, request)),
+        }
+
     def recount(self) -> RecountAnswer:
         """Count anew. Raises ``duckdb.Error`` and OSError."""
+        with self._lock, self._database.cursor() as cursor:
+            self._write_offs.finish()
+            return RecountAnswer(self._noted(), read_write_offs(cursor))
+
+    def _noted(self) -> dict[str, Recount]:
+        spaces = self._recount()
+        self._note({space: one.gaps for space, one in spaces.items()})
+        return spaces
+
+    def _loss(self, _request: LossRequest) -> Loss:
         with self._lock:
-            spaces = self._recount()
-            self._note({space: one.gaps for space, one in spaces.items()})
-            return RecountAnswer(spaces)
+            return self._write_offs.find(self._noted(), self._loader.error)
+
+    def _write_off(self, request: WriteOffRequest) -> Loss:
+        """For the loader's thread: what is missing cannot become more, or less, meanwhile."""
+        with self._lock:
+            spaces = self._noted()
+            loss = self._write_offs.write(request, spaces, self._loader.error)
+            if loss.refused is None:
+                self._note({space: msgspec.structs.replace(one.gaps, spool=0) for space, one in spaces.items()})
+            return loss
 
     def _recount(self) -> dict[str, Recount]:
         aside = self._loader.damaged()
@@ -79,5 +112,6 @@ class Auditor:
                 )
                 spaces[space] = msgspec.structs.replace(spaces[space], spool=0)
             self._note(spaces)
+            self._write_offs.finish()
             if surplus:
                 self._loader.recover(surplus)

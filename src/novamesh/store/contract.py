@@ -18,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from novamesh.errors import InternalError, RequestError, by_code
+from novamesh.store.loss import LossRequest, WriteOff, WriteOffRequest
 
 SOCKET_NAME = "store.sock"
 MESSAGE = struct.Struct(">cI")
@@ -256,7 +257,7 @@ class SetAsideSegment(msgspec.Struct, frozen=True):
     """A segment in ``spool/quarantine/``: what is damaged at which offset, as found at ``found_at`` (s since 1970).
 
     ``events`` are whole and not loaded yet; ``unreadable`` bytes are in no whole frame. Of one that is ``missing``
-    there is only the report.
+    there is only the report. ``written_off``: its loss is known.
     """
 
     file: str
@@ -267,6 +268,7 @@ class SetAsideSegment(msgspec.Struct, frozen=True):
     events: int
     unreadable: int
     missing: bool = False
+    written_off: bool = False
 
 
 class Survey(msgspec.Struct, frozen=True):
@@ -334,6 +336,8 @@ Question = (
     | DropRequest
     | ReplaySegmentRequest
     | DropSegmentRequest
+    | LossRequest
+    | WriteOffRequest
 )
 Request = QueryRequest | SchemaRequest | HoldRequest | Question
 
@@ -361,7 +365,8 @@ class Counters(msgspec.Struct, frozen=True):
 
     ``received`` came out of the spool; of these ``recovered`` had not been counted as accepted. They are ``stored``,
     ``duplicates`` or ``quarantined``. Of those stored ``erased`` and ``expired`` were removed on purpose, of
-    those in quarantine ``dropped``.
+    those in quarantine ``dropped``. ``written_off`` are accepted events that were never received, and are known to be
+    lost; one that comes back is received and no longer among them.
     """
 
     received: int = 0
@@ -372,6 +377,7 @@ class Counters(msgspec.Struct, frozen=True):
     erased: int = 0
     expired: int = 0
     dropped: int = 0
+    written_off: int = 0
 
 
 class Gaps(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -391,7 +397,8 @@ class Gaps(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Recount(msgspec.Struct, frozen=True):
     """A space, counted anew at one moment: ``accepted`` by the writers and what they had not come to count;
-    ``waiting`` in the spool's segments; ``rows`` and ``quarantine_rows`` in the tables."""
+    ``waiting`` in the spool's segments; ``rows`` and ``quarantine_rows`` in the tables. Of those waiting and damaged so
+    many are ``returning``: they had been written off."""
 
     accepted: int
     waiting: int
@@ -399,13 +406,19 @@ class Recount(msgspec.Struct, frozen=True):
     rows: int
     quarantine_rows: int
     counters: Counters
+    returning: int = 0
+
+    @property
+    def written_off(self) -> int:
+        """Events that are lost, and known to be."""
+        return self.counters.written_off - self.returning
 
     @property
     def gaps(self) -> Gaps:
         """What is not where it must be."""
         counters = self.counters
         return Gaps(
-            spool=self.accepted - counters.received - self.waiting - self.damaged,
+            spool=self.accepted - counters.received - self.waiting - self.damaged - self.written_off,
             load=counters.received - counters.stored - counters.duplicates - counters.quarantined,
             rows=counters.stored - counters.erased - counters.expired - self.rows,
             quarantine=counters.quarantined - counters.dropped - self.quarantine_rows,
@@ -414,16 +427,18 @@ class Recount(msgspec.Struct, frozen=True):
 
 
 class RecountAnswer(msgspec.Struct, frozen=True):
-    """All spaces, counted anew."""
+    """All spaces, counted anew, and what was ever written off, the oldest first."""
 
     spaces: dict[str, Recount]
+    write_offs: list[WriteOff] = []
 
 
 class StoreStatus(msgspec.Struct, frozen=True):
     """How the store is. ``backlog_bytes`` wait in the spool; ``lag_s`` is the oldest's age.
 
-    ``damaged`` counts the segments in quarantine. Totals are events since the data directory
-    was made; ``spaces`` has them apart, and ``gaps`` what the last recount did not find. ``pid`` is the process's own.
+    ``damaged`` counts the segments in quarantine whose loss is not written off. Totals are events since the data
+    directory was made; ``spaces`` has them apart, and ``gaps`` what the last recount did not find. ``pid`` is the
+    process's own.
     """
 
     backlog_bytes: int

@@ -22,7 +22,7 @@ from novamesh.store.damage import FILE_NAME
 from novamesh.store.dedup import Seen
 from novamesh.store.migrations import SPACE, migrate
 from novamesh.store.paths import SHAPES, PathBudget, plain_condition
-from novamesh.store.recount import read_counters
+from novamesh.store.recount import read_counters, read_lost
 from novamesh.store.units import (
     Arrived,
     Fault,
@@ -116,6 +116,7 @@ class Database:
         self._spaces: set[str] = set()
         self._budgets: dict[str, PathBudget] = {}
         self.counters: dict[str, Counters] = read_counters(self._writer)
+        self.lost = read_lost(self._writer)  # segments of which all that is not loaded was written off
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A cursor for one query, to be used by one thread."""
@@ -384,8 +385,13 @@ class Database:
             " stored = stored + excluded.stored, duplicates = duplicates + excluded.duplicates,"
             " quarantined = quarantined + excluded.quarantined, received = received + excluded.received,"
             " recovered = recovered + excluded.recovered, dropped = dropped + excluded.dropped",
-            [space, *loaded, *sent, dropped],
+            [space, *loaded, sent.received, sent.recovered, dropped],
         )
+        if sent.returned:
+            self._writer.execute(
+                "UPDATE novamesh.counters SET written_off = greatest(0, written_off - ?) WHERE space = ?",
+                [sent.returned, space],
+            )
 
     def insert(self, space: str, schema: str, units: list[Unit]) -> tuple[int, int]:
         """Stage the events and store those that are new. For the loader's thread, in a transaction.

@@ -185,7 +185,7 @@ class Loader:
             self._database.forget_positions([segment.name])
 
     def damaged(self) -> int:
-        """Segments that were set aside, or are missing."""
+        """Segments that were set aside, or are missing, also those whose loss is written off."""
         return len(quarantined(self._spool))
 
     @contextlib.contextmanager
@@ -288,12 +288,14 @@ class Loader:
             frames = reader.read(max_bytes)
         except SpoolDamage as damage:
             return units, position, damage
-        counted = None if reader.live else self.counted_in(reader.path.name)
+        name = reader.path.name
+        counted = None if reader.live else self.counted_in(name)
+        lost = name in self._database.lost
         for frame in frames:
             try:
                 record, events = decode(frame.payload)
                 known = counted is None or frame.end <= counted
-                units.append(Unit(record, events.decode(), 0, record.n - 1, known))
+                units.append(Unit(record, events.decode(), 0, record.n - 1, known, lost and known))
             except (RecordError, UnicodeDecodeError) as error:
                 # Its checksum is right, so it was written like this: by a newer version, or wrongly.
                 return units, position, SpoolDamage(reader.path, position.offset, str(error))

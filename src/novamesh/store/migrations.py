@@ -29,6 +29,12 @@ MIGRATIONS = (
     ALTER TABLE novamesh.counters ADD COLUMN dropped BIGINT DEFAULT 0;
     CREATE TABLE novamesh.retention (project VARCHAR PRIMARY KEY, days INTEGER NOT NULL);
     """,
+    # Losses that are known. What is loaded from a lost segment after all had been written off.
+    """
+    ALTER TABLE novamesh.counters ADD COLUMN written_off BIGINT DEFAULT 0;
+    CREATE TABLE novamesh.write_offs (record VARCHAR NOT NULL);
+    CREATE TABLE novamesh.lost_segments (segment VARCHAR PRIMARY KEY);
+    """,
 )
 
 # What each space (a project's live or test events) has in a schema of its own.

@@ -18,13 +18,13 @@ from novamesh.config import Config
 from novamesh.datadir import DataDirectory
 from novamesh.errors import StartError
 from novamesh.logs import configure
+from novamesh.spool.repair import unresolved
 from novamesh.store.admin import Admin
 from novamesh.store.audit import Auditor
 from novamesh.store.contract import (
     EXIT_REFUSED,
     SOCKET_NAME,
     ReceiptRequest,
-    RecountRequest,
     StatusRequest,
     StoreStatus,
     WaitRequest,
@@ -52,6 +52,7 @@ class StoreProcess:
         directory = DataDirectory(config.data_path)
         places = Places(directory.spool, directory.node_id(), directory.ledger)
         self._stopping = stopping
+        self._spool = directory.spool
         self._database = database
         self._loader = Loader(self._database, *places)
         self._auditor = Auditor(self._database, self._loader, places)
@@ -62,7 +63,7 @@ class StoreProcess:
             directory.run / SOCKET_NAME,
             {
                 StatusRequest: self._status,
-                RecountRequest: lambda _: self._auditor.recount(),
+                **self._auditor.answers(),
                 ReceiptRequest: whereabouts.receipt,
                 WaitRequest: whereabouts.awaited,
                 **admin.answers(),
@@ -101,7 +102,7 @@ class StoreProcess:
         return StoreStatus(
             backlog_bytes=progress.backlog_bytes,
             lag_s=progress.lag_s,
-            damaged=self._loader.damaged(),
+            damaged=len(unresolved(self._spool)),
             stored=loaded.stored,
             duplicates=loaded.duplicates,
             quarantined=loaded.quarantined,

@@ -14,10 +14,14 @@ from novamesh.spool.tally import Counted
 from novamesh.spool.walk import Waiting, count_waiting
 from novamesh.store.contract import Counters, Recount, schema_for, space_for
 
-_COUNTERS = "space, received, stored, duplicates, quarantined, recovered, erased, expired, dropped"
-_VERSION = 4  # of the schema that has them all; before it:
-_OLD_COUNTERS = """space, stored + duplicates + quarantined, stored, duplicates, quarantined,
-    stored + duplicates + quarantined, 0, 0, 0"""
+_COUNTERS = "space, received, stored, duplicates, quarantined, recovered, erased, expired, dropped, written_off"
+# By the version of the schema that was the first to have them; the last has them all.
+_OLD_COUNTERS = {
+    0: """space, stored + duplicates + quarantined, stored, duplicates, quarantined,
+    stored + duplicates + quarantined, 0, 0, 0, 0""",
+    4: "space, received, stored, duplicates, quarantined, recovered, erased, expired, dropped, 0",
+}
+WRITE_OFFS_VERSION = 5
 
 
 class Places(NamedTuple):
@@ -33,6 +37,7 @@ class _Tables(NamedTuple):
 
     counters: dict[str, Counters]
     positions: dict[str, Position]
+    lost: frozenset[str]
     rows: dict[str, tuple[int, int]]
 
 
@@ -40,6 +45,17 @@ def read_counters(connection: duckdb.DuckDBPyConnection, columns: str = _COUNTER
     """The counters of all spaces. Raises ``duckdb.Error``."""
     rows = connection.execute(f"SELECT {columns} FROM novamesh.counters").fetchall()
     return {space: Counters(*counts) for space, *counts in rows}
+
+
+def read_lost(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    """The segments of which all that was not loaded was written off. Raises ``duckdb.Error``."""
+    return frozenset(name for (name,) in connection.execute("SELECT segment FROM novamesh.lost_segments").fetchall())
+
+
+def version_of(connection: duckdb.DuckDBPyConnection) -> int:
+    """The version of the schema. Raises ``duckdb.Error``."""
+    row = connection.execute("SELECT max(version) FROM novamesh.migrations").fetchone()
+    return int(row[0] or 0) if row else 0
 
 
 def recount(connection: duckdb.DuckDBPyConnection | None, places: Places) -> dict[str, Recount]:
@@ -50,15 +66,16 @@ def recount(connection: duckdb.DuckDBPyConnection | None, places: Places) -> dic
     # In this order: what is loaded by the first moment was counted by the third, and what had no writer at the second
     # has a final count at the third. So the frames between the position and the counted offset are those that the
     # counts have and the counters have not.
-    tables = _read_tables(connection) if connection is not None else _Tables({}, {}, {})
+    tables = _read_tables(connection) if connection is not None else _Tables({}, {}, frozenset(), {})
     live = _list(places.spool)
     counted = tally.read(places.ledger)
     # Of those that are new since, the counts have what lies before the offset they name, as of any with a writer.
     live = dict.fromkeys(_list(places.spool), True) | live
-    waiting, damaged, uncounted = Counter[str](), Counter[str](), Counter[str]()
+    waiting, damaged, uncounted, returning = (Counter[str]() for _ in range(4))
     for name, is_live in live.items():
         path, found = _count(places, name, is_live, tables.positions.get(name, Position()), counted)
         uncounted += found.uncounted
+        returning += found.whole + found.behind - found.uncounted if name in tables.lost else Counter()
         damaged += found.behind
         if path.parent.name == QUARANTINE:
             damaged += found.whole
@@ -70,7 +87,9 @@ def recount(connection: duckdb.DuckDBPyConnection | None, places: Places) -> dic
         counters = tables.counters.get(space, Counters())
         rows, quarantine_rows = tables.rows.get(space, (0, 0))
         accepted = counted.counts.get(space, 0) + counters.recovered + uncounted[space]
-        result[space] = Recount(accepted, waiting[space], damaged[space], rows, quarantine_rows, counters)
+        result[space] = Recount(
+            accepted, waiting[space], damaged[space], rows, quarantine_rows, counters, returning[space]
+        )
     return result
 
 
@@ -109,11 +128,13 @@ def _read_tables(connection: duckdb.DuckDBPyConnection) -> _Tables:
         positions = connection.execute('SELECT segment, "offset", sequence FROM novamesh.positions').fetchall()
         tables = connection.execute("SELECT schema_name, table_name FROM duckdb_tables()").fetchall()
         schemas = {schema for schema, table in tables if table == "quarantine"}
-        version = connection.execute("SELECT max(version) FROM novamesh.migrations").fetchone()
-        columns = _COUNTERS if version and version[0] >= _VERSION else _OLD_COUNTERS
+        version = version_of(connection)
+        knows = version >= WRITE_OFFS_VERSION
+        columns = _COUNTERS if knows else _OLD_COUNTERS[max(first for first in _OLD_COUNTERS if first <= version)]
         return _Tables(
             read_counters(connection, columns),
             {segment: Position(offset, sequence) for segment, offset, sequence in positions},
+            read_lost(connection) if knows else frozenset(),
             {space: _rows(connection, space) for schema in schemas if (space := space_for(schema)) is not None},
         )
     finally:

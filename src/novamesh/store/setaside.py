@@ -37,6 +37,29 @@ class Whole(NamedTuple):
         return size_of(self.units)
 
 
+def list_set_aside(spool: Path) -> list[Path]:
+    """The segments in quarantine that are there."""
+    directory = spool / QUARANTINE
+    return list_segments(directory) if directory.exists() else []
+
+
+def list_missing(spool: Path) -> list[Path]:
+    """Where segments would be of which there is only a report."""
+    reported = sorted(path.with_suffix(SUFFIX) for path in (spool / QUARANTINE).glob("*" + REPORT_SUFFIX))
+    # In this order: one that is being set aside is reported first, then moved.
+    return [path for path in reported if not (spool / path.name).exists() and not path.exists()]
+
+
+def is_foreign(path: Path, node_id: bytes) -> bool:
+    """Whether another node wrote a segment. If its header cannot be read, it is taken for one of this node's."""
+    with path.open("rb") as file:
+        head = file.read(SEGMENT_HEADER_SIZE)
+    try:
+        return decode_segment_header(head).node_id != node_id
+    except FrameError:
+        return False
+
+
 class SetAside:
     """The segments in ``spool/quarantine/``, also those that are missing: of these there is only a report.
 
@@ -56,18 +79,16 @@ class SetAside:
 
     def _survey_there(self) -> Iterator[SetAsideSegment]:
         for path in self._segments():
-            report = read_report(path)
             try:
                 events = self._whole(path, self._loader.position(path.name), _ALL).events
                 unreadable, size = self._unreadable(path), path.stat().st_size
             except FileNotFoundError:
                 continue  # dropped meanwhile
-            yield SetAsideSegment(path.name, report.offset, report.cause, report.found_at, size, events, unreadable)
+            yield _described(path, size, events, unreadable)
 
     def _survey_missing(self) -> Iterator[SetAsideSegment]:
         for path in self._missing():
-            report = read_report(path)
-            yield SetAsideSegment(path.name, report.offset, report.cause, report.found_at, 0, 0, 0, missing=True)
+            yield _described(path, 0, 0, 0, missing=True)
 
     def _unreadable(self, path: Path) -> int:
         """Bytes behind the damage that are in no whole record, whatever is loaded by now."""
@@ -81,7 +102,7 @@ class SetAside:
         path = self._path(name)
         if not path.exists():
             return Outcome(note="it is missing, so there is nothing to load; put it back into spool/ if it is found")
-        if not foreign and self._is_foreign(path):
+        if not foreign and is_foreign(path, self._node_id):
             return Outcome(note="it belongs to another node; name it by --file to load it all the same")
         whole = self._whole(path, self._loader.position(name), LOAD_BYTES, self._loader.counted_in(name))
         positions = {name: whole.position}
@@ -120,16 +141,17 @@ class SetAside:
         counted = self._loader.counted_in(path.name)
         found = count_waiting(path, self._node_id, self._loader.position(path.name), None, counted, damaged=True)
         events = found.whole + found.behind
-        return {space: Arrived(count, found.uncounted[space]) for space, count in events.items()}
+        lost = path.name in self._database.lost
+        return {
+            space: Arrived(count, found.uncounted[space], count - found.uncounted[space] if lost else 0)
+            for space, count in events.items()
+        }
 
     def _segments(self) -> list[Path]:
-        return list_segments(self._directory) if self._directory.exists() else []
+        return list_set_aside(self._spool)
 
     def _missing(self) -> list[Path]:
-        """Where segments would be of which there is only a report."""
-        reported = sorted(path.with_suffix(SUFFIX) for path in self._directory.glob("*" + REPORT_SUFFIX))
-        # In this order: one that is being set aside is reported first, then moved.
-        return [path for path in reported if not (self._spool / path.name).exists() and not path.exists()]
+        return list_missing(self._spool)
 
     def _path(self, name: str) -> Path:
         for path in (*self._segments(), *self._missing()):
@@ -137,24 +159,17 @@ class SetAside:
                 return path
         raise InvalidParameter(f"There is no segment {name} in spool/{QUARANTINE}; see novamesh quarantine list.")
 
-    def _is_foreign(self, path: Path) -> bool:
-        """Whether another node wrote it. If its header cannot be read, it is taken for one of this node's."""
-        with path.open("rb") as file:
-            head = file.read(SEGMENT_HEADER_SIZE)
-        try:
-            return decode_segment_header(head).node_id != self._node_id
-        except FrameError:
-            return False
-
     def _whole(self, path: Path, start: Position, max_bytes: int, counted: int = 0) -> Whole:
         """``counted``: up to which offset its writer has counted what it accepted."""
         frames, unreadable = salvage(path, start.offset, max_bytes)
         units: list[Unit] = []
         position = start
+        lost = path.name in self._database.lost
         for frame in frames:
             try:
                 record, events = decode(frame.payload)
-                units.append(Unit(record, events.decode(), 0, record.n - 1, frame.end <= counted))
+                known = frame.end <= counted
+                units.append(Unit(record, events.decode(), 0, record.n - 1, known, lost and known))
             except OtherVersion as error:
                 # Not passed over: a newer version can still load it.
                 return Whole(units, position, unreadable, f"{error}; run that version to load the rest")
@@ -162,3 +177,18 @@ class SetAside:
                 unreadable += frame_size(len(frame.payload))
             position = Position(frame.end, frame.sequence)
         return Whole(units, position, unreadable, None)
+
+
+def _described(path: Path, size: int, events: int, unreadable: int, *, missing: bool = False) -> SetAsideSegment:
+    report = read_report(path)
+    return SetAsideSegment(
+        path.name,
+        report.offset,
+        report.cause,
+        report.found_at,
+        size,
+        events,
+        unreadable,
+        missing,
+        written_off=report.written_off > 0,
+    )

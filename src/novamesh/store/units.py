@@ -14,7 +14,8 @@ NO_BOUND = 1 << 62
 class Unit(NamedTuple):
     """Events ``first`` to ``last`` (inclusive) of one record; ``events`` is its JSON array.
 
-    ``counted``: whether the writer of the spool has counted them as accepted.
+    ``counted``: whether the writer of the spool has counted them as accepted. ``lost``: whether they had been written
+    off.
     """
 
     record: Record
@@ -22,6 +23,7 @@ class Unit(NamedTuple):
     first: int
     last: int
     counted: bool = True
+    lost: bool = False
 
     @property
     def size(self) -> int:
@@ -57,18 +59,24 @@ class Loaded(NamedTuple):
 
 
 class Arrived(NamedTuple):
-    """Of one space: how many events a load takes from the spool, and how many of them nobody has counted before."""
+    """Of one space: how many events a load takes from the spool, how many of them nobody has counted before, and how
+    many had been written off."""
 
     received: int = 0
     recovered: int = 0
+    returned: int = 0
 
 
 def arrived(units: list[Unit]) -> dict[str, Arrived]:
     """By space, what the records say."""
     found: dict[str, Arrived] = {}
     for unit in units:
-        received, recovered = found.get(unit.record.space, Arrived())
-        found[unit.record.space] = Arrived(received + unit.size, recovered + (0 if unit.counted else unit.size))
+        received, recovered, returned = found.get(unit.record.space, Arrived())
+        found[unit.record.space] = Arrived(
+            received + unit.size,
+            recovered + (0 if unit.counted else unit.size),
+            returned + (unit.size if unit.lost else 0),
+        )
     return found
 
 
