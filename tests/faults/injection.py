@@ -61,8 +61,12 @@ class DiskFaults:
 @contextlib.contextmanager
 def refused_writes(pid: int) -> Iterator[None]:
     """Every write of a process to a file fails (EFBIG) while the block runs, the database's too."""
-    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
+    except ProcessLookupError:  # it was killed a moment ago
+        yield
+        return
     try:
         yield
     finally:
