@@ -17,7 +17,7 @@ from novamesh.store import writeoff
 from novamesh.store.writeoff import WriteOffs, read_write_offs
 from tests.faults.files import FaultyFiles
 from tests.faults.load_cycle import KILLED
-from tests.faults.test_ledger import ready, restart
+from tests.faults.test_ledger import restart
 from tests.faults.test_quarantine import replayed
 from tests.faults.test_quarantine_ledger import shown, spoil, spoil_record
 from tests.faults.write_off_steps import PLACES, write_off
@@ -67,7 +67,7 @@ def test_a_flipped_bit(frozen: RunningNode) -> None:
     assert f"{aside.name}: kept in spool/quarantine, {len(content):,} bytes; from offset" in said
     assert said.endswith("written off: 1 event of default\n")
     assert "no accepted event is missing" in run(frozen, "--yes", code=1)
-    wait_for(lambda: ready(frozen), what=f"a node that is well: {frozen.log}")
+    wait_for(frozen.is_ready, what=f"a node that is well: {frozen.log}")
     entry = httpx.get(frozen.url + "/v1/ready").json()["ledger"]["default"]
     assert (entry["accepted"], entry["stored"], entry["missing"], entry["written_off"]) == (15, 14, 0, 1)
     line = "15 accepted = 14 stored + 0 duplicates + 0 quarantined + 0 waiting + 1 written off"
@@ -79,7 +79,7 @@ def test_a_flipped_bit(frozen: RunningNode) -> None:
     assert "written off; " in run_cli("quarantine", "list", "--data-dir", frozen.data_dir).stdout
     frozen.kill()
     restart(frozen)
-    wait_for(lambda: ready(frozen), what=f"a node that is well: {frozen.log}")
+    wait_for(frozen.is_ready, what=f"a node that is well: {frozen.log}")
     assert shown(frozen) == {"accepted": 15, "stored": 14, "written_off": 1}
     said = told(frozen)
     assert f"default: {line}\nwritten off at " in said
@@ -113,7 +113,7 @@ def test_a_segment_that_is_deleted(frozen: RunningNode, tmp_path: Path) -> None:
     assert "Write them off?" in said
     run(frozen, "--yes")
     restart(frozen)
-    wait_for(lambda: ready(frozen), what=f"a node that is well: {frozen.log}")
+    wait_for(frozen.is_ready, what=f"a node that is well: {frozen.log}")
     assert shown(frozen) == {"accepted": 15, "stored": 10, "written_off": 5}
     copy, again = tmp_path / "copy", tmp_path / "again"
     assert run_cli("backup", copy, "--data-dir", frozen.data_dir).returncode == 0
@@ -124,7 +124,7 @@ def test_a_segment_that_is_deleted(frozen: RunningNode, tmp_path: Path) -> None:
     assert "5 waiting\nwritten off at " in told(frozen)
     restart(frozen)
     frozen.wait_for_count(15)
-    wait_for(lambda: ready(frozen) and shown(frozen) == {"accepted": 15, "stored": 15}, what="a node that is well")
+    wait_for(lambda: frozen.is_ready() and shown(frozen) == {"accepted": 15, "stored": 15}, what="a node that is well")
     assert "5 of the events that were written off have come back\n" in told(frozen)
 
 
