@@ -61,14 +61,14 @@ class DiskFaults:
 @contextlib.contextmanager
 def refused_writes(pid: int) -> Iterator[None]:
     """Every write of a process to a file fails (EFBIG) while the block runs, the database's too."""
-    try:
-        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
-    except ProcessLookupError:  # it was killed a moment ago
-        yield
-        return
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]  # the node's is that of this process
+    _limit(pid, 0, hard)
     try:
         yield
     finally:
-        with contextlib.suppress(ProcessLookupError):  # it may have given up meanwhile
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+        _limit(pid, hard, hard)
+
+
+def _limit(pid: int, soft: int, hard: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it may have ended
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))

@@ -39,6 +39,7 @@ class Soak:
 
     def __init__(self, node: RunningNode, disk: DiskFaults, seed: int, threads: int, while_s: float) -> None:
         self.node = node
+        self._disk = disk
         self._while_s = while_s
         self.faults: Counter[str] = Counter()
         self.senders = Senders(node, seed=seed, threads=threads, largest=BATCH_EVENTS)
@@ -50,13 +51,13 @@ class Soak:
             "node killed": self._kill_node,
             "node stopped and started": self._stop,
             "spool full": self._fill,
-            "store stopped for a while": lambda: self._pause("store"),
-            "edge worker stopped for a while": lambda: self._pause("edge"),
-            "disk full": lambda: self._during(disk.failing(*WRITES, code=errno.ENOSPC)),
-            "disk errors in writes": lambda: self._during(disk.failing(*WRITES, chance=0.3)),
-            "disk errors in syncs": lambda: self._during(disk.failing(*SYNCS, chance=0.3)),
-            "disk errors in reads": lambda: self._during(disk.failing(*READS, chance=0.5)),
-            "disk errors anywhere": lambda: self._during(disk.failing(*ALL, chance=0.1)),
+            "store stopped for a while": lambda: self._pause(self._store()),
+            "edge worker stopped for a while": lambda: self._pause(self._edge()),
+            "disk full": lambda: self._fail(WRITES, code=errno.ENOSPC),
+            "disk errors in writes": lambda: self._fail(WRITES, chance=0.3),
+            "disk errors in syncs": lambda: self._fail(SYNCS, chance=0.3),
+            "disk errors in reads": lambda: self._fail(READS, chance=0.5),
+            "disk errors anywhere": lambda: self._fail(ALL, chance=0.1),
             "slow disk": lambda: self._during(disk.slow(*SYNCS, delay_s=self._rng.random() / 2)),
             "database not to be written": lambda: self._during(refused_writes(self._store())),
             "worker's files not to be written": lambda: self._during(refused_writes(self._edge())),
@@ -106,12 +107,18 @@ class Soak:
         self.node.restart()
         self.node.key = key
 
-    def _pause(self, who: str) -> None:
-        pid = self.node.signal(who, signal.SIGSTOP)
+    def _pause(self, pid: int) -> None:
+        send_signal(pid, signal.SIGSTOP)
         try:
             time.sleep(self._rng.random() * self._while_s)  # how long it stands still; nothing is waited for
         finally:
             send_signal(pid, signal.SIGCONT)
+
+    def _fail(self, calls: tuple[str, ...], code: int = errno.EIO, chance: float = 1.0) -> None:
+        before, end = self._disk.failed(), time.monotonic() + STALL_S
+        with self._disk.failing(*calls, code=code, chance=chance):
+            self._during(contextlib.nullcontext())
+            wait_for(lambda: self._disk.failed() != before or time.monotonic() > end, what="a failed call")
 
     def _during(self, fault: contextlib.AbstractContextManager[None]) -> None:
         """A fault that lasts a while, in which half of the time something is killed besides."""
@@ -123,8 +130,8 @@ class Soak:
 
     def _fill(self) -> None:
         """The store stands still until the spool's limit refuses somebody."""
-        before = self.senders.refused[503]
-        store = self.node.signal("store", signal.SIGSTOP)
+        store, before = self._store(), self.senders.refused[503]
+        send_signal(store, signal.SIGSTOP)
         end = time.monotonic() + STALL_S
         try:
             wait_for(lambda: self.senders.refused[503] > before or time.monotonic() > end, what="a refusal")

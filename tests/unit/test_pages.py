@@ -20,6 +20,7 @@ from novamesh.event.accept import accept_batch, accept_event
 from novamesh.status.health import Problem
 from novamesh.status.history import no_history
 from novamesh.status.ledger import Entry, identity
+from novamesh.status.uptime import DAY_S, Day, Report, no_data
 from tests.unit.parsed_page import DATA, HOSTILE, NOW, Page, page, report
 
 
