@@ -142,8 +142,14 @@ class RunningNode:
     def worker_of(self, client: httpx.Client) -> int:
         """The process id of the worker that has the client's one connection."""
         mine: socket.socket = client.get("/v1/health").extensions["network_stream"].get_extra_info("socket")
-        (inode,) = _sockets(httpx.URL(self.url).port or 0, peer=mine.getsockname()[1])
-        return next(pid for pid in self.children()["edge"] if f"socket:[{inode}]" in _descriptors(pid))
+        peer = mine.getsockname()[1]
+
+        def found() -> int | None:
+            """/proc/net/tcp may leave a socket out while others come and go."""
+            inodes = {f"socket:[{inode}]" for inode in _sockets(httpx.URL(self.url).port or 0, peer=peer)}
+            return next((pid for pid in self.children()["edge"] if inodes & _descriptors(pid)), None)
+
+        return wait_for(found, what="the worker of a connection")
 
     def send(self, events: Sequence[Mapping[str, Any]], **fields: object) -> None:
         """Events of any number, by batches that must be accepted; ``fields`` stand beside ``events`` in each."""
@@ -299,9 +305,10 @@ def _sockets(port: int, state: str = "01", peer: int = 0) -> list[int]:
 def _descriptors(pid: int) -> set[str]:
     """What a process has open."""
     found = set()
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            found.add(str(entry.readlink()))
+    with contextlib.suppress(FileNotFoundError):  # it has ended, or closes some
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found.add(str(entry.readlink()))
     return found
 
 
