@@ -144,10 +144,13 @@ def test_counters_do_not_go_back_when_a_worker_dies(node: RunningNode) -> None:
         wait_for(lambda: len(node.children()["edge"]) == 2 and victim not in node.children()["edge"])
 
     def alive() -> dict[str, Family] | None:
-        """Once the dead worker's last heartbeat is too old, of a worker that has asked the store."""
+        """Once the new worker is seen, the dead one's last heartbeat is too old, and who answers has asked the store."""
         with suppress(httpx.HTTPError):
             found = scrape(node)
-            if (found["novamesh_edge_workers"].value(), found["novamesh_store_up"].value()) == (2, 1):
+            samples = found["novamesh_process_cpu_seconds_total"].samples
+            pids = {int(dict(labels)["pid"]) for _, labels in samples if ("role", "edge") in labels}
+            ups = found["novamesh_edge_workers"].value(), found["novamesh_store_up"].value()
+            if (pids, ups) == ({*node.children()["edge"]}, (2, 1)):
                 return found
         return None
 
