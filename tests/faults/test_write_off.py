@@ -1,5 +1,6 @@
 """What the disk lost and an operator writes off: real damage, real nodes, the command as it is run, and kills."""
 
+import json
 import os
 import shutil
 import signal
@@ -118,7 +119,10 @@ def test_a_segment_that_is_deleted(frozen: RunningNode, tmp_path: Path) -> None:
     copy, again = tmp_path / "copy", tmp_path / "again"
     assert run_cli("backup", copy, "--data-dir", frozen.data_dir).returncode == 0
     assert run_cli("restore", copy, "--data-dir", again).returncode == 0
-    assert "+ 5 written off\nwritten off at " in run_cli("verify", "--data-dir", again).stdout
+    document = json.loads(run_cli("verify", "--json", "--data-dir", again).stdout)
+    assert (document["holds"], document["spaces"]["default"]["written_off"]) == (True, 5)
+    (record,) = document["write_offs"]
+    assert (record["events"], record["reason"]) == ({"default": 5}, "the disk failed")
     assert frozen.stop() == 0
     shutil.move(kept, segment)
     assert "5 waiting\nwritten off at " in told(frozen)

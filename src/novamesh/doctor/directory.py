@@ -14,7 +14,7 @@ from novamesh.config import Config
 from novamesh.datadir import DataDirectory
 from novamesh.doctor.finding import Finding, ok, problem, size, warning
 from novamesh.errors import StartError
-from novamesh.spool.repair import unresolved
+from novamesh.spool.repair import quarantined, unresolved
 
 SYNCS = 16
 SYNC_BYTES = 4096
@@ -170,7 +170,8 @@ def set_aside(data: DataDirectory) -> Finding:
             text,
             "see novamesh quarantine list, then replay or drop them; novamesh write-off takes a loss as known",
         )
-    return ok("segments", "none is set aside")
+    known = len(quarantined(data.spool))
+    return ok("segments", f"{known} set aside, and their loss written off" if known else "none is set aside")
 
 
 def keys(data: DataDirectory) -> Finding:
