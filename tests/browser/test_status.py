@@ -177,6 +177,32 @@ def test_a_days_outages_are_told_by_pointer_and_by_touch(pages: Pages, node: Run
         assert bar.get_attribute("title") is None  # one tooltip, not two
 
 
+def test_it_is_seen_where_the_keyboard_is(pages: Pages, node: RunningNode) -> None:
+    page = pages(node.url)
+    page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="Skip to API Reference")
+    expect(skip).to_be_focused()
+    assert (skip.bounding_box() or {"height": 0})["height"] > 10
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.locator("#api ~ p a, #api ~ nav a").first).to_be_focused()
+    marked = set()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        marked.add(
+            page.evaluate(
+                """() => {
+                    const focused = document.activeElement;
+                    const shown = focused.type === 'radio' ? focused.closest('label') : focused;
+                    const {outlineStyle, outlineWidth} = getComputedStyle(shown);
+                    return [focused.type === 'radio' ? 'radio' : focused.tagName, outlineStyle, outlineWidth].join(' ');
+                }"""
+            )
+        )
+    assert {one.split()[0] for one in marked} >= {"A", "BUTTON", "SUMMARY", "radio"}
+    assert {one.partition(" ")[2] for one in marked} == {"solid 2px"}
+
+
 # ---- fresh figures
 
 

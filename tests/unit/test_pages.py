@@ -184,6 +184,11 @@ def test_bars_have_30_days_with_today_at_the_right() -> None:
     assert levels == ["none"] * 26 + ["full", "some", "much", "full"]
 
 
+def test_a_bar_is_low_from_below_99_percent() -> None:
+    shown = page(report=report(98.99, 99.0, 99.99, 100.0)).elements
+    assert [each.get("class") for tag, each in shown if tag == "li"][26:30] == ["much", "some", "some", "full"]
+
+
 def test_downtime_is_also_told_in_words() -> None:
     assert "2025-06-13: 99.50%, down for 7 min 12 s" in page().texts["li"]
     assert "Downtime on 2 days" in page().text
@@ -465,6 +470,8 @@ def test_for_those_who_do_not_see_the_page() -> None:
         if tag == "th":
             assert attributes["scope"] in ("row", "col")
     assert "prefers-color-scheme:dark" in content.texts["style"][0]
+    first = next(attributes for tag, attributes in content.elements if tag == "a")
+    assert (first["class"], first["href"]) == ("skip", "#api"), "the first stop of the Tab key goes past the figures"
 
 
 COLOURS = re.compile(r"--([\w-]+):(#\w+)")
