@@ -2,11 +2,12 @@
 
 import json
 import logging
+import sys
 from typing import Any
 
 import pytest
 
-from novamesh.logs import JsonFormatter
+from novamesh.logs import JsonFormatter, dict_config
 
 
 def formatted(**extra: Any) -> dict[str, Any]:
@@ -22,6 +23,36 @@ def test_a_line_holds_what_is_extra() -> None:
     line = formatted(count=3, names=["a", "ü"], path=object)
     assert (line["level"], line["logger"], line["message"]) == ("warning", "novamesh.x", "said")
     assert (line["count"], line["names"], line["path"]) == (3, ["a", "ü"], str(object))
+
+
+def test_a_line_has_the_time_in_utc_and_where_an_error_came_from() -> None:
+    try:
+        raise ValueError("wrong")
+    except ValueError:
+        line = formatted(created=1_750_000_000.25, exc_info=sys.exc_info())
+    assert line["time"] == "2025-06-15T15:06:40.250+00:00"
+    assert line["traceback"].startswith("Traceback")
+    assert line["traceback"].endswith("ValueError: wrong\n")
+
+
+def test_no_line_holds_a_key() -> None:
+    """Whoever puts one into a query or a file's name, or has it in an error."""
+    for kind in ("live", "test"):
+        key = f"nm_{kind}_{'aB3' * 10}xy"
+        try:
+            raise ValueError(key)
+        except ValueError:
+            line = formatted(msg=f"for {key}", sql=f"SELECT '{key}'", inner={"deep": [key]}, exc_info=sys.exc_info())
+        assert "aB3" not in str(line)
+        assert (line["message"], line["inner"]) == (f"for nm_{kind}_…", {"deep": [f"nm_{kind}_…"]})
+
+
+def test_the_level_is_the_one_that_is_set() -> None:
+    """That of requests has a setting of its own, and the server says nothing twice."""
+    config = dict_config("error")
+    assert config["root"]["level"] == "ERROR"
+    assert config["loggers"]["novamesh.access"]["level"] == "INFO"
+    assert config["loggers"]["granian.access"]["level"] == "WARNING"
 
 
 @pytest.mark.parametrize("half", ["\ud800", "x\udcffy\n"])
