@@ -133,9 +133,12 @@ def test_counters_do_not_go_back_when_a_worker_dies(node: RunningNode) -> None:
     wait_for(lambda: _answers(node))
 
     def alive() -> dict[str, Family] | None:
-        """Once the dead worker's last heartbeat is too old."""
+        """Once the new worker is seen, and the dead one's last heartbeat is too old."""
         found = scrape(node)
-        return found if found["novamesh_edge_workers"].value() == 2 else None
+        samples = found["novamesh_process_cpu_seconds_total"].samples
+        pids = {int(dict(labels)["pid"]) for _, labels in samples if ("role", "edge") in labels}
+        seen = pids == {*node.children()["edge"]} and found["novamesh_edge_workers"].value() == 2
+        return found if seen else None
 
     after = counters(wait_for(alive))
     gone = {key for key in before if key not in after}
