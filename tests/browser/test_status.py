@@ -90,6 +90,14 @@ def test_nobody_is_kept_out(pages: Pages, node: RunningNode, phone: bool, dark: 
     page.get_by_role("radio", name="Python").first.check()
     axe(page)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    # Nor is anything cut off where it would reach beyond.
+    beyond = page.evaluate(
+        """[...document.querySelectorAll('#figures div, #ledger, figure, #days li, article')].filter((one) => {
+            const {left, right} = one.getBoundingClientRect();
+            return left < 0 || right > innerWidth + 0.5;
+        }).map((one) => one.textContent)"""
+    )
+    assert beyond == []
     expect(page.locator("figure path.a")).to_have_count(2)
 
 
