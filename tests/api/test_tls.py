@@ -21,22 +21,10 @@ FILES = Path(__file__).parents[1] / "data" / "tls"
 EVENT = {"event": "e"}
 
 
-def trust() -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=FILES / "cert.pem")
-
-
 class TlsNode(RunningNode):
     """A node that is only to be reached by HTTPS."""
 
-    def _answers(self) -> bool:
-        with httpx.Client(verify=trust()) as client:
-            try:
-                return client.get(self.url + "/v1/health").status_code == 200
-            except httpx.HTTPError:
-                return False
-
-    def client(self, **options: Any) -> httpx.Client:
-        return super().client(verify=trust(), **options)
+    trust = ssl.create_default_context(cafile=FILES / "cert.pem")
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +73,7 @@ def test_many_streams_on_one_connection(secure: TlsNode) -> None:
     async def post_all() -> list[int]:
         options: dict[str, Any] = {"base_url": secure.url, "headers": secure.headers, "timeout": DEADLINE_S}
         limits = httpx.Limits(max_connections=1)
-        async with httpx.AsyncClient(http1=False, http2=True, verify=trust(), limits=limits, **options) as client:
+        async with httpx.AsyncClient(http1=False, http2=True, verify=TlsNode.trust, limits=limits, **options) as client:
             answers = await asyncio.gather(*(client.post("/v1/ingest", json=EVENT) for _ in range(100)))
             return [answer.status_code for answer in answers]
 
@@ -94,7 +82,7 @@ def test_many_streams_on_one_connection(secure: TlsNode) -> None:
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_tls_1_2_and_1_3(secure: TlsNode, version: ssl.TLSVersion) -> None:
-    context = trust()
+    context = TlsNode.trust
     context.minimum_version = context.maximum_version = version
     with httpx.Client(verify=context) as client:
         assert client.get(secure.url + "/v1/health").status_code == 200
