@@ -1,6 +1,6 @@
 """A client for timing: one kept connection of the standard library's, so that little of what is timed is the client."""
 
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse, RemoteDisconnected
 from urllib.parse import urlencode, urlsplit
 
 
@@ -18,12 +18,19 @@ class Api:
 
     def ask(self, sql: str) -> bytes:
         """The whole answer to a query, as JSON; :class:`Refused` if it is none."""
-        self._connection.request("GET", "/v1/query?" + urlencode({"q": sql}), headers=self._headers)
-        answer = self._connection.getresponse()
-        body = answer.read()
+        try:
+            answer, body = self._get(sql)
+        except RemoteDisconnected:  # nothing was asked for so long that the node has closed the connection
+            self._connection.close()
+            answer, body = self._get(sql)
         if answer.status != 200:
             raise Refused(body.decode(errors="replace").strip())
         return body
+
+    def _get(self, sql: str) -> tuple[HTTPResponse, bytes]:
+        self._connection.request("GET", "/v1/query?" + urlencode({"q": sql}), headers=self._headers)
+        answer = self._connection.getresponse()
+        return answer, answer.read()
 
     def close(self) -> None:
         """Close the connection."""
