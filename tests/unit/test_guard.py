@@ -295,6 +295,7 @@ def test_what_the_engine_limits_is_checked_fast_or_refused(sql: str) -> None:
         ("SELECT INTERVAL '30' min", InvalidQuery, "30 minutes"),
         ("SELECT cuont(*) FROM events", QueryNotAllowed, "nearest allowed name is count"),
         ("SELECT * FROM event", QueryNotAllowed, "nearest allowed name is events"),
+        ("WITH _ AS (SELECT 1) SELECT * FROM f", QueryNotAllowed, "Table f does not exist; read events$"),
         ("SELECT * FROM x.events", QueryNotAllowed, "without a schema"),
         ("DESCRIBE tables", QueryNotAllowed, "LIMIT 1"),
         ("DROP TABLE events", QueryNotAllowed, "queries only read"),

@@ -209,7 +209,7 @@ def nearest(name: str, known: frozenset[str] = ALLOWED) -> str:
     plain = name.lower().replace("_", "")
     words = sorted(known, key=lambda word: ("_" in word, word))  # date_trunc rather than datetrunc
     spelled = {word.lower().replace("_", ""): word for word in words}
-    alike = [word for word in spelled if word[0] == plain[:1] and abs(len(word) - len(plain)) < 3]
+    alike = [word for word in spelled if word[:1] == plain[:1] and abs(len(word) - len(plain)) < 3]
     close = difflib.get_close_matches(plain, alike, n=1, cutoff=0.8)
     return f"; the nearest allowed name is {spelled[close[0]]}" if close else ""
 
