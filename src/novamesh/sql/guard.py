@@ -110,6 +110,9 @@ def _check(sql: str, schema: str, limit: int | None, careful: bool, extent: Exte
     text = generate(_limited(query, limit + 1) if limit is not None else query)
     _confirm(text, schema)
     parameters = sorted({node.name for node in query.find_all(exp.Placeholder)})
+    if len({name.isdecimal() for name in parameters}) > 1:
+        both = ", $".join(parameters)[:80]
+        raise InvalidQuery(f"Placeholders are all named ($user) or all numbered ($1, ?); here are ${both}")
     return Checked(text, titles, tuple(parameters), wanted, resumable, relied, shredded_only, variants)
 
 
