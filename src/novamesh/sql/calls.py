@@ -42,8 +42,7 @@ class Calls(Lists):
             return Kind.TIME
         if name == "if" and len(node.expressions) > 1:
             self.condition(node.expressions[0])
-            kinds = [self.visit(branch) for branch in node.expressions[1:]]
-            return self.alike(node.expressions[1:], kinds)
+            return self.alike(node.expressions[1:], [self.visit(branch) for branch in node.expressions[1:]])
         if name in table.GROUPINGS:
             return self.grouping(node)
         if name in table.ORDERED and node.expressions:
@@ -58,7 +57,11 @@ class Calls(Lists):
         if name in table.LENGTHS and len(node.expressions) == 1:
             return self.length(node)
         ordered = self.distinct_order(name, node)
-        kinds = [self.argument(argument, name) for argument in list(node.expressions)]
+        kinds: list[Kind] = []
+        for argument in list(node.expressions):
+            if kinds and isinstance(argument, exp.Lambda):
+                argument.meta["of"] = kinds[0]
+            kinds.append(self.argument(argument, name))
         arguments = [_inside(argument) for argument in node.expressions]
         if name in ("greatest", "least") and are_values(kinds):
             return self.best_of(node, arguments, kinds)
@@ -302,12 +305,14 @@ class Calls(Lists):
 
     def visit_joined(self, node: exp.Expr) -> Kind:
         """``properties.tags || ['a']`` joins lists, and anything else texts."""
-        kinds = [self.probe(side)[1] for side in (node.this, node.expression)]
-        if not any(kind.is_list for kind in kinds):
-            return self.visit_textual(node)
         kinds = [self.visit(node.this), self.visit(node.expression)]
-        self.joined([node.this, node.expression], kinds)
-        return self.list_kind("list_concat", kinds)
+        sides = [node.this, node.expression]
+        if any(kind.is_list for kind in kinds):
+            self.joined(sides, kinds)
+            return self.list_kind("list_concat", kinds)
+        for side, kind in zip(sides, kinds, strict=True):
+            self.cast_to(side, kind, Kind.TEXT)
+        return Kind.TEXT
 
     # -- lists --------------------------------------------------------------------------------------------------------
 
@@ -344,8 +349,7 @@ class Calls(Lists):
         return listed(self.alike(node.expressions, kinds))
 
     def visit_lambda(self, node: exp.Expr) -> Kind:
-        first = node.parent.expressions[0] if isinstance(node.parent, exp.Anonymous) else None
-        kind = self.probe(first)[1] if first is not None else Kind.OTHER
+        kind = node.meta.pop("of", Kind.OTHER)
         kind = Kind.PATH if kind.has_steps else kind.element
         params = {
             param.name.lower(): kind if not place else Kind.NUMBER for place, param in enumerate(node.expressions)

@@ -25,6 +25,8 @@ class Scope(Calls):
         super().__init__(casts)
         self.relied = relied
         self.outer = outer
+        if outer is not None:
+            self.work = outer.work
         self.sources: dict[str, Columns] = {}
         self.tables: dict[str, str] = {}
         self.items: dict[str, tuple[exp.Expr, Kind]] = {}
