@@ -31,7 +31,7 @@ _ORDERINGS: Final = (exp.GT, exp.GTE, exp.LT, exp.LTE)
 _PARAMETERS: Final = (exp.Placeholder, exp.Parameter)
 _PLAIN: Final = Casts(careful=False)
 _TEXTUAL: Final = (
-    *(exp.Like, exp.ILike, exp.Glob, exp.SimilarTo, exp.RegexpLike, exp.Escape, exp.StartsWith, exp.DPipe),
+    *(exp.Like, exp.ILike, exp.Glob, exp.SimilarTo, exp.RegexpLike, exp.Escape, exp.StartsWith),
     *(exp.Collate, exp.Substring, exp.Trim, exp.StrPosition, exp.Overlay),
 )
 

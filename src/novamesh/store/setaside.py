@@ -78,7 +78,7 @@ class SetAside:
         return sorted([*self._survey_there(), *self._survey_missing()], key=lambda segment: segment.file)
 
     def _survey_there(self) -> Iterator[SetAsideSegment]:
-        for path in self._segments():
+        for path in list_set_aside(self._spool):
             try:
                 events = self._whole(path, self._loader.position(path.name), _ALL).events
                 unreadable, size = self._unreadable(path), path.stat().st_size
@@ -87,7 +87,7 @@ class SetAside:
             yield _described(path, size, events, unreadable)
 
     def _survey_missing(self) -> Iterator[SetAsideSegment]:
-        for path in self._missing():
+        for path in list_missing(self._spool):
             yield _described(path, 0, 0, 0, missing=True)
 
     def _unreadable(self, path: Path) -> int:
@@ -147,14 +147,8 @@ class SetAside:
             for space, count in events.items()
         }
 
-    def _segments(self) -> list[Path]:
-        return list_set_aside(self._spool)
-
-    def _missing(self) -> list[Path]:
-        return list_missing(self._spool)
-
     def _path(self, name: str) -> Path:
-        for path in (*self._segments(), *self._missing()):
+        for path in (*list_set_aside(self._spool), *list_missing(self._spool)):
             if path.name == name:
                 return path
         raise InvalidParameter(f"There is no segment {name} in spool/{QUARANTINE}; see novamesh quarantine list.")
