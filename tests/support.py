@@ -232,7 +232,7 @@ class RunningNode:
         self._reap()
 
     def restart(self) -> None:
-        """Start again on the same data directory."""
+        """Start again on the same data directory. ``key`` stays: only a new directory has a first key."""
         self._start()
 
     def _reap(self) -> None:

@@ -153,17 +153,12 @@ class NodeMachine(Clients):
         assert self.node.stop() == 0
         verified = run_cli("verify", "--data-dir", self.node.data_dir)
         assert verified.returncode == 0, verified.stdout
-        self.restart()
+        self.node.restart()
         self.promise.check(self.stored())
 
     def stored(self) -> Counter[str]:
         rows = self.node.rows("SELECT user_id, count(*) FROM events GROUP BY user_id", limit=50_000)
         return Counter({user: int(count) for user, count in rows})
-
-    def restart(self) -> None:
-        key = self.node.key
-        self.node.restart()
-        self.node.key = key
 
     def post(self, requests: list[Request]) -> None:
         """Send one after the other; what is not answered is noted as that."""
@@ -206,7 +201,7 @@ class NodeMachine(Clients):
     @rule(kinds=kinds, size=sizes, seed=seeds, at=st.integers(0, 20))
     def kill_all(self, kinds: list[str], size: int, seed: int, at: int) -> None:
         self.during(self.requests(kinds, size, seed), at, self.node.kill)
-        self.restart()
+        self.node.restart()
 
     @rule(kinds=kinds, size=sizes, seed=seeds, kill=st.booleans())
     def stop_the_store(self, kinds: list[str], size: int, seed: int, kill: bool) -> None:
@@ -217,7 +212,7 @@ class NodeMachine(Clients):
     @rule()
     def restart_in_order(self) -> None:
         assert self.node.stop() == 0
-        self.restart()
+        self.node.restart()
 
     @rule()
     def query(self) -> None:

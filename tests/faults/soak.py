@@ -96,16 +96,11 @@ class Soak:
 
     def _kill_node(self) -> None:
         self.node.kill()
-        self._restart()
+        self.node.restart()
 
     def _stop(self) -> None:
         assert self.node.stop() == 0
-        self._restart()
-
-    def _restart(self) -> None:
-        key = self.node.key
         self.node.restart()
-        self.node.key = key
 
     def _pause(self, pid: int) -> None:
         send_signal(pid, signal.SIGSTOP)

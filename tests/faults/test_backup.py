@@ -74,9 +74,7 @@ def test_a_lost_database_comes_back_and_nothing_that_waited_is_lost_or_doubled(
     # Segments as the node that died has left them: partly in the database that is gone, all of them in the spool.
     file = node.data_dir / "store" / "store.duckdb"
     file.write_bytes(file.read_bytes()[:4096] + bytes(8192))
-    key = node.key
     node.restart()
-    node.key = key
     node.send([{"event": "after", "user_id": f"after-{n}"} for n in range(500)])
     wait_for(lambda: "novamesh restore" in node.query("SELECT 1").text, what="the reason why there is no database")
     done = run_cli("restore", tmp_path / "copy", f"--data-dir={node.data_dir}")

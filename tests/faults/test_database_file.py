@@ -77,13 +77,7 @@ def stopped(node: RunningNode) -> Iterator[None]:
     """Stop a node, and start it again behind the block."""
     assert node.stop() == 0
     yield
-    restart(node)
-
-
-def restart(node: RunningNode) -> None:
-    key = node.key
     node.restart()
-    node.key = key
 
 
 def test_a_damaged_database_is_set_aside_and_waits_for_a_backup(make_node: Callable[..., RunningNode]) -> None:
@@ -99,7 +93,7 @@ def test_a_damaged_database_is_set_aside_and_waits_for_a_backup(make_node: Calla
     wait_for(lambda: "novamesh restore" in node.log, what="the log")
 
     node.kill()
-    restart(node)
+    node.restart()
     check_degraded(node, "damaged")
     assert not file.exists(), "not after a restart either"
     assert list_segments(node.data_dir / "spool")
@@ -219,7 +213,7 @@ def test_a_stop_while_there_is_no_database_keeps_what_was_accepted(make_node: Ca
     send(node, "b")
     assert node.stop() == 0
     backup.rename(file)
-    restart(node)
+    node.restart()
     node.wait_for_count(2)
 
 

@@ -40,9 +40,7 @@ def wait_until_it_holds(node: RunningNode) -> None:
 
 
 def restart(node: RunningNode, senders: Senders | None = None) -> None:
-    key = node.key
     node.restart()
-    node.key = key
     if senders is not None:
         senders.node = node
 

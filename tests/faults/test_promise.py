@@ -17,9 +17,7 @@ ROUNDS = int(os.environ.get("NOVATEST_ROUNDS", "10"))
 
 
 def _restart(node: RunningNode, senders: Senders) -> None:
-    key = node.key
     node.restart()
-    node.key = key
     senders.node = node
 
 

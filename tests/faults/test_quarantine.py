@@ -104,11 +104,9 @@ def wait_for_refused(node: RunningNode, expected: int) -> None:
 
 
 def restart(node: RunningNode, between: Callable[[], None] = lambda: None) -> None:
-    key = node.key
     node.stop()
     between()
     node.restart()
-    node.key = key
     wait_for(lambda: node.query("SELECT 1").status_code == 200, what="the store")
 
 
@@ -267,11 +265,9 @@ def test_a_node_killed_while_it_loads_again(make_node: MakeNode) -> None:
             before = node.count()
             wait_for(lambda: node.count() > before or command_.poll() is not None, what="a part of it")  # noqa: B023
             time.sleep(rng.random() * 0.05)  # not a wait for anything: the moment is to be random
-            key = node.key
             node.kill()
             command_.wait(60)
         node.restart()
-        node.key = key
         wait_for(lambda: node.query("SELECT 1").status_code == 200, what="the store")
         stored, kept = node.count(), node.rows("SELECT count(*) FROM quarantine")[0][0]
         assert stored + kept == count

@@ -1,13 +1,9 @@
 """The ledger holds, on a real node, after everything that an operator does about what is in quarantine."""
 
-import os
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from novamesh.spool.segment import list_segments
 from tests.faults.test_ledger import verify
@@ -35,29 +31,13 @@ def shown(node: RunningNode) -> dict[str, int]:
     return found
 
 
-@pytest.fixture
-def frozen(make_node: MakeNode) -> RunningNode:
-    """A node that has stored 10 events and is killed with 5 more in its spool, each a record."""
-    node = make_node(workers=1)
-    node.send([{"event": "stored"}] * 10)
-    node.wait_for_count(10)
-    (store,) = node.children()["store"]
-    os.kill(store, signal.SIGSTOP)
-    for n in range(5):
-        assert node.post("/v1/ingest", {"event": "waiting", "user_id": f"u{n}"}).status_code == 202
-    node.kill()
-    return node
-
-
 def spoil(node: RunningNode, change: Callable[[bytearray], None]) -> Path:
     """Damage the segment with what waits, and start. Returns where it is when it is set aside."""
     (segment,) = [path for path in list_segments(node.data_dir / "spool") if b"waiting" in path.read_bytes()]
     data = bytearray(segment.read_bytes())
     change(data)
     segment.write_bytes(data)
-    key = node.key
     node.restart()
-    node.key = key
     aside = segment.parent / "quarantine" / segment.name
     wait_for(aside.exists, what="the segment in quarantine")
     wait_for(lambda: shown(node).get("damaged"), what=f"a recount: {node.log}")
@@ -111,9 +91,7 @@ def test_what_nobody_can_read_is_missing_whatever_is_done(frozen: RunningNode) -
 def test_a_segment_that_is_missing_is_listed_and_its_report_dropped(frozen: RunningNode, tmp_path: Path) -> None:
     (segment,) = [path for path in list_segments(frozen.data_dir / "spool") if b"waiting" in path.read_bytes()]
     shutil.move(segment, tmp_path)
-    key = frozen.key
     frozen.restart()
-    frozen.key = key
     assert frozen.count() == 10  # the store is there
     (entry,) = wait_for(lambda: listed(frozen), what="the report")
     assert (entry["file"], entry["missing"], entry["size"], entry["events"]) == (segment.name, True, 0, 0)

@@ -30,12 +30,6 @@ def spool_of_a_killed_node(make_node: Callable[..., RunningNode]) -> tuple[Runni
     return node, segment
 
 
-def restart(node: RunningNode) -> None:
-    key = node.key
-    node.restart()
-    node.key = key
-
-
 def held(node: RunningNode) -> list[int]:
     return sorted(int(user) for (user,) in node.rows("SELECT user_id FROM events WHERE event = 'held'"))
 
@@ -83,7 +77,7 @@ def test_a_damaged_segment_is_reported_and_the_node_goes_on(
         segment.unlink()
     else:
         segment.write_bytes(damage(segment.read_bytes()))
-    restart(node)
+    node.restart()
     wait_for(lambda: "1 damaged or missing segments" in problems(node).get("/spool", ""), what=f"health\n{node.log}")
     assert node.get("/v1/health").json()["status"] == "degraded"
     node.settle()
@@ -100,7 +94,7 @@ def test_a_segment_that_cannot_be_read_is_loaded_when_it_can(spool_of_a_killed_n
     node, segment = spool_of_a_killed_node
     kept = segment.rename(segment.with_name("kept"))
     segment.mkdir()
-    restart(node)
+    node.restart()
     wait_for(lambda: "/loader" in problems(node), what="a loader that says so")
     node.settle()
     assert held(node) == [], "the others are loaded meanwhile"

@@ -1,9 +1,7 @@
 """What the disk lost and an operator writes off: real damage, real nodes, the command as it is run, and kills."""
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,20 +24,6 @@ from tests.support import RunningNode, clean_environment, run_cli, wait_for
 from tests.unit.store_files import Store, named
 
 COMMAND = ("write-off", "--reason", "the disk failed")
-
-
-@pytest.fixture
-def frozen(make_node: Callable[..., RunningNode]) -> RunningNode:
-    """A node that has stored 10 events and is killed with 5 more in its spool, each a record."""
-    node = make_node(workers=1)
-    node.send([{"event": "stored"}] * 10)
-    node.wait_for_count(10)
-    (store,) = node.children()["store"]
-    os.kill(store, signal.SIGSTOP)
-    for n in range(5):
-        assert node.post("/v1/ingest", {"event": "waiting", "user_id": f"u{n}"}).status_code == 202
-    node.kill()
-    return node
 
 
 def run(node: RunningNode, *options: str, code: int = 0) -> str:

@@ -1,7 +1,6 @@
 """Who is let in, and how a worker stays answering under a crowd."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
@@ -45,15 +44,9 @@ def test_who_waits_costs_nothing_and_is_overtaken_by_nobody() -> None:
             await pace.wait(11)
             parsed.append(number)
 
-        def rounds() -> Iterator[int]:
-            number = 0
-            while len(parsed) < 20:
-                yield number
-                number += 1
-
-        running = []
-        for number in rounds():
-            running += [asyncio.ensure_future(parse(3 * number + place)) for place in range(3)]
+        running: list[asyncio.Future[None]] = []
+        while len(parsed) < 20:
+            running += [asyncio.ensure_future(parse(len(running) + place)) for place in range(3)]
             await asyncio.sleep(0)
         for task in running:
             task.cancel()
