@@ -47,6 +47,8 @@ class Auditor:
                 elif self._loader.damaged() != self._aside:
                     self.recount()
             except (duckdb.Error, OSError) as error:
+                if stopping.is_set():  # the database may be closed
+                    return
                 log.error("the ledger cannot be recounted", extra={"cause": str(error).splitlines()[0]})
                 stopping.wait(RETRY_S)
             stopping.wait(LOOK_S)

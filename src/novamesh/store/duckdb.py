@@ -17,6 +17,7 @@ from novamesh.config import Config
 from novamesh.errors import NovameshError
 from novamesh.spool.reader import Position
 from novamesh.store import receipts, upkeep
+from novamesh.store.closing import close_idle
 from novamesh.store.contract import Counters, ExtentAnswer, project_of, schema_for
 from novamesh.store.damage import FILE_NAME
 from novamesh.store.dedup import Seen
@@ -129,8 +130,7 @@ class Database:
 
     def close(self) -> None:
         """Checkpoint and close."""
-        self._writer.close()
-        self._connection.close()
+        close_idle(self._writer, self._connection)
 
     def ensure_space(self, space: str) -> None:
         """Make the tables of a space, if they are not there."""
