@@ -202,8 +202,8 @@ def _invalid(details: list[Detail], events: int = 0) -> InvalidEvent:
 _BLANKS = b" \t\r\n"
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _AT_BYTE = re.compile(r"(?:JSON is malformed: )?(.*) \(byte (\d+)\)")
-# All up to the first escaped half of a surrogate pair that has no other half.
-_WHOLE_CHARACTERS = re.compile(rb"(?:[^\\]++|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\(?!u[dD][89a-fA-F]).)*+", re.DOTALL)
+# An escaped half of a surrogate pair without its other half, where no backslash is escaped.
+_LONE_SURROGATE = re.compile(rb"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]", re.DOTALL)
 _NOT_A_NUMBER = re.compile(rb"-?(?:NaN|Infinity)")
 _BRACKET = re.compile(rb'[^][{}"]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^][{}"]*+)*+([][{}])', re.DOTALL)
 _CUT_DEPTH = 64
@@ -252,9 +252,8 @@ def _invalid_json(body: bytes, error: msgspec.DecodeError) -> InvalidJson:
 
 
 def _lone_surrogate(body: bytes) -> int | None:
-    whole = _WHOLE_CHARACTERS.match(body)
-    at = whole.end() if whole else 0
-    return at if body.startswith(b"\\u", at) else None
+    found = _LONE_SURROGATE.search(body.replace(rb"\\", b"__"))
+    return found.start() if found else None
 
 
 def _cut(body: bytes) -> bytes:
