@@ -12,7 +12,7 @@ import httpx
 from granian.rsgi import HTTPProtocol, Scope
 
 from novamesh.config import Config, free_port
-from novamesh.node import make_server
+from novamesh.edge.server import make_server
 
 
 async def answer(_scope: Scope, protocol: HTTPProtocol) -> None:

@@ -169,8 +169,17 @@ class RunningNode:
         return httpx.get(address, params=parameters, headers=self.headers, timeout=DEADLINE_S, verify=self.trust)
 
     def rows(self, sql: str, **parameters: str | int) -> list[list[Any]]:
-        """The rows of a query that must succeed, waiting while the store is restarting or the machine too busy."""
-        answer = wait_for(lambda: _unless_later(self.query(sql, **parameters)), what="the store")
+        """The rows of a query that must succeed, waiting while a worker or the store starts again or the machine is too
+        busy."""
+
+        def answered() -> httpx.Response | None:
+            try:
+                return _unless_later(self.query(sql, **parameters))
+            except httpx.TransportError:  # of a worker that was killed a moment ago, or nobody listens now
+                assert self.process.poll() is None, f"the node ended:\n{self.log}"
+                return None
+
+        answer = wait_for(answered, what=f"the answer to a query\n{self.log}")
         assert answer.status_code == 200, answer.text
         rows: list[list[Any]] = answer.json()["rows"]
         return rows

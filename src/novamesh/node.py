@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import multiprocessing
 import os
 import signal
 import socket
@@ -14,23 +13,18 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import msgspec
-from granian.constants import Interfaces, Loops, SSLProtocols
-from granian.http import HTTP1Settings, HTTP2Settings
-from granian.log import LogLevels
-from granian.server.mp import MPServer
 
 from novamesh import tls
-from novamesh.config import KIB, Config
+from novamesh.config import Config
 from novamesh.datadir import DataDirectory
-from novamesh.descriptors import connections, raise_limit
+from novamesh.descriptors import raise_limit
 from novamesh.edge import rates
+from novamesh.edge.server import load_edge, make_server
 from novamesh.errors import StartError
 from novamesh.keys import KeyStore
-from novamesh.logs import dict_config
+from novamesh.restarts import Restarts
 from novamesh.spool import tally
 from novamesh.spool.repair import clear_leftovers
 from novamesh.status import metrics
@@ -39,25 +33,6 @@ from novamesh.store.contract import EXIT_REFUSED
 from novamesh.store.memory import ENVIRONMENT
 
 log = logging.getLogger(__name__)
-
-RESTART_DELAYS_S = (0.1, 0.5, 1.0, 2.0, 5.0)
-STEADY_S = 30.0
-BACKLOG = 4096
-# What a client may make a worker keep of its headers: the longest address (64 KiB) fits.
-HEADER_BYTES = 128 * KIB
-HTTP2_STREAMS = 128
-
-
-class EdgeServer(MPServer):
-    """The HTTP server. While it waits for its workers to end, the file ``stopping`` tells them so: a live tail never
-    ends by itself."""
-
-    stopping: Path
-
-    def shutdown(self, exit_code: int = 0) -> None:
-        with contextlib.suppress(OSError):  # a full disk: then what does not end is cut off when the time is up
-            self.stopping.touch()
-        super().shutdown(exit_code)  # type: ignore[no-untyped-call]
 
 
 class Node:
@@ -127,30 +102,11 @@ class Node:
         return status
 
     def _serve_edge(self) -> None:
-        """Run the HTTP server, and run it again when it gives up: it does when a worker dies twice in a few seconds."""
-        failures = 0
-        while not self._stopping.is_set():
-            started = time.monotonic()
-            server = make_server(self.config)
-            server.stopping = self.directory.stopping
-            server.on_startup(partial(server.stopping.unlink, missing_ok=True))
-            # The server's own handler would be lost between one server and the next.
-            server.on_startup(partial(self._handle_signals, server))
-            try:
-                server.serve(target_loader=partial(load_edge, self.config), wrap_loader=False)
-            except SystemExit:
-                log.error("edge workers died in quick succession, starting all of them again")
-            failures = 0 if time.monotonic() - started > STEADY_S else failures + 1
-            self._stopping.wait(restart_delay_s(failures))
-
-    def _handle_signals(self, server: EdgeServer) -> None:
-        def stop(_number: int, _frame: FrameType | None) -> None:
-            self._stopping.set()
-            server.interrupt_signal = True
-            server.main_loop_interrupt.set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, stop)
+        """Run the HTTP server until it is told to end."""
+        server = make_server(self.config)
+        server.stopped, server.stopping = self._stopping, self.directory.stopping
+        server.on_startup(partial(server.stopping.unlink, missing_ok=True))
+        server.serve(target_loader=partial(load_edge, self.config), wrap_loader=False)
 
     def _announce(self, on_listening: Callable[[], None]) -> None:
         """The server only tells when it starts its workers; they listen a moment later."""
@@ -175,11 +131,6 @@ class Node:
 
     def _accepting(self) -> bool:
         return metrics.read(self.directory.run, time.time()).accepting
-
-
-def restart_delay_s(failures: int) -> float:
-    """How long to wait before a start that follows so many failed ones: not at all after a steady run."""
-    return RESTART_DELAYS_S[min(failures, len(RESTART_DELAYS_S)) - 1] if failures else 0.0
 
 
 class StoreSupervisor:
@@ -224,58 +175,41 @@ class StoreSupervisor:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         assert process.stdin is not None
         # Left open: its end tells the store that this process is gone.
-        process.stdin.write(msgspec.json.encode(self._config) + b"\n")
-        process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has died already, which whoever waits for it will see
+            process.stdin.write(msgspec.json.encode(self._config) + b"\n")
+            process.stdin.flush()
         return process
 
     def _watch(self) -> None:
-        failures = 0
+        restarts = Restarts()
         while self._process is not None:
-            started = time.monotonic()
             status = self._process.wait()
+            assert self._process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
             if self._stopping.is_set():
                 return
             if status == EXIT_REFUSED:
                 self.refused.set()
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
-            failures = 0 if time.monotonic() - started > STEADY_S else failures + 1
             log.error("the store has died, starting it again", extra={"status": status})
-            if self._stopping.wait(restart_delay_s(failures)):
+            if not self._start_again(restarts):
                 return
-            self._process = self._spawn()
 
-
-def load_edge(config: Config) -> Any:
-    """The application of a worker process. Imported there only: it takes 30 MB that the supervisor can do without."""
-    from novamesh.edge.app import Application
-
-    return Application(config)
-
-
-def make_server(config: Config) -> EdgeServer:
-    """The HTTP server with this node's settings."""
-    multiprocessing.set_start_method("spawn", force=True)
-    return EdgeServer(
-        "novamesh.edge.app",
-        address=config.host,
-        port=config.port,
-        interface=Interfaces.RSGI,
-        workers=config.edge_workers,
-        loop=Loops.uvloop,
-        websockets=False,
-        backlog=BACKLOG,
-        backpressure=connections(config),  # the server counts connections by it, not requests
-        http1_settings=HTTP1Settings(header_read_timeout=config.header_timeout_ms, max_buffer_size=HEADER_BYTES),
-        http2_settings=HTTP2Settings(max_headers_size=HEADER_BYTES, max_concurrent_streams=HTTP2_STREAMS),
-        ssl_cert=Path(config.tls_cert) if config.tls_cert else None,
-        ssl_key=Path(config.tls_key) if config.tls_key else None,
-        ssl_protocol_min=SSLProtocols.tls12,
-        log_level=LogLevels.warning,
-        log_dictconfig=dict_config(config.log_level),
-        respawn_failed_workers=True,
-        workers_kill_timeout=config.stop_timeout_s,
-    )
+    def _start_again(self, restarts: Restarts) -> bool:
+        """Whether it runs; not if the node is told to stop meanwhile."""
+        while not self._stopping.wait(restarts.delay_s()):
+            try:
+                self._process = self._spawn()
+            except OSError as error:
+                log.error("the store cannot be started, trying again", extra={"cause": str(error)})
+                continue
+            restarts.started()
+            if self._stopping.is_set():  # too late for ``stop`` to have met this process
+                self._process.terminate()
+            return True
+        return False
 
 
 def check_certificate(config: Config) -> None:

@@ -6,10 +6,9 @@ from pathlib import Path
 import click
 import pytest
 
-from novamesh import node
 from novamesh.cli import cli
 from novamesh.config import Config, settings
-from novamesh.edge import connection, ingest, query, rates, request, tail
+from novamesh.edge import connection, ingest, query, rates, request, server, tail
 from novamesh.edge.api import documents
 from novamesh.errors import by_code
 from novamesh.event import model
@@ -166,8 +165,8 @@ def test_other_limits_are_the_code_s() -> None:
         ("| `Idempotency-Key`", f"1–{ingest.MAX_KEY_CHARACTERS} characters"),
         ("| nesting of", f"{model.MAX_DEPTH} levels"),
         ("| a batch's shared `context`", f"{model.MAX_SHARED_CONTEXT_BYTES // 1024} KiB"),
-        ("| a request's address", f"{node.HEADER_BYTES // 1024} KiB"),
-        ("| streams of an HTTP/2", f"| {node.HTTP2_STREAMS} |"),
+        ("| a request's address", f"{server.HEADER_BYTES // 1024} KiB"),
+        ("| streams of an HTTP/2", f"| {server.HTTP2_STREAMS} |"),
         ("| a zstd body's window", f"{2**request.ZSTD_WINDOW_LOG // 2**20} MiB (RFC 9659) / {request.MAX_MEMBERS:,} |"),
         ("| bodies that wait for the disk", f"| {writer.PENDING_BYTES // 2**20} MiB,"),
         ("| rows of a query", f"default {documents.DEFAULT_LIMIT:,}, at most {documents.MAX_LIMIT:,} |"),

@@ -1,8 +1,12 @@
 """What a node's supervisor does before its processes are up."""
 
+import errno
+import os
 import signal
 import socket
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +14,7 @@ from novamesh.config import Config, free_port
 from novamesh.datadir import DataDirectory
 from novamesh.errors import StartError
 from novamesh.node import StoreSupervisor, hold_port
+from tests.support import wait_for
 
 HOST = "127.0.0.1"
 
@@ -45,17 +50,45 @@ def test_connections_of_an_earlier_server_are_no_hindrance() -> None:
     hold_port(Config(host=HOST, port=port)).close()
 
 
+def _end(supervisor: StoreSupervisor) -> None:
+    assert supervisor.stop(60) == 0
+    assert supervisor._process is not None
+    assert supervisor._process.returncode == 0
+
+
+def test_a_store_is_started_until_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that dies before it has read its settings, or for which the system has no process left."""
+    begin = subprocess.Popen
+    starts: list[str] = []
+
+    def begin_badly(*command: Any, **options: Any) -> Any:
+        starts.append("start")
+        if len(starts) == 2:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        process = begin(*command, **options)
+        if len(starts) == 1:
+            process.kill()
+            process.wait()
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", begin_badly)
+    directory = DataDirectory(tmp_path / "data")
+    directory.open()
+    supervisor = StoreSupervisor(Config(data_dir=str(directory.path)))
+    supervisor.start()
+    wait_for((directory.store / "made").exists, what="a store that runs")
+    _end(supervisor)
+    directory.close()
+    assert len(starts) == 3
+
+
 def test_a_store_that_is_told_to_stop_while_it_starts_stops_in_order(tmp_path: Path) -> None:
     """It loads what is in the spool; the signal alone would end it."""
     directory = DataDirectory(tmp_path / "data")
     directory.open()
     supervisor = StoreSupervisor(Config(data_dir=str(directory.path)))
     supervisor.start()
-    assert supervisor.stop(60) == 0
+    _end(supervisor)
     directory.close()
-    assert supervisor._process is not None
-    assert supervisor._process.stdin is not None
-    supervisor._process.stdin.close()
-    assert supervisor._process.returncode == 0
     assert (directory.store / "made").exists()
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import signal
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -44,8 +43,6 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/metrics": {"GET": metrics.exposition},
     "/openapi.json": {"GET": openapi.openapi},
 }
-# A worker that ends within 5.5 s of its start is taken for broken by the server, which then ends the others, too.
-START_AGAIN_S = 6.0
 # Those whose last part is a parameter, by what stands before it; the handler reads it off the path.
 WITH_PARAMETER = {path.partition("{")[0]: methods for path, methods in ROUTES.items() if path.endswith("}")}
 
@@ -74,8 +71,6 @@ class Application:
             self._worker = Worker(self._config, loop)
         except OSError as error:
             log.error("an edge worker cannot start, trying again", extra={"cause": str(error)})
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the loop, which would notice, does not run yet
-            time.sleep(START_AGAIN_S)
             raise SystemExit(1) from None
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
