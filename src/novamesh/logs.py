@@ -3,6 +3,7 @@
 import json
 import logging
 import logging.config
+import threading
 import traceback
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -11,6 +12,8 @@ from typing import Any
 import msgspec
 
 from novamesh.redact import redact
+
+log = logging.getLogger(__name__)
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 # What lines of this thread say besides, such as the request that it serves.
@@ -61,5 +64,12 @@ def dict_config(level: str) -> dict[str, Any]:
 
 
 def configure(level: str) -> None:
-    """Set up logging for this process."""
+    """Set up logging for this process, also of what ends a thread."""
     logging.config.dictConfig(dict_config(level))
+    threading.excepthook = log_thread
+
+
+def log_thread(failed: threading.ExceptHookArgs) -> None:
+    """Say that an error nobody expected has ended a thread."""
+    name = failed.thread.name if failed.thread else ""
+    log.error("a thread has failed", extra={"failed": name}, exc_info=failed.exc_value)

@@ -2,12 +2,14 @@
 
 import json
 import logging
+import subprocess
 import sys
 from typing import Any
 
 import pytest
 
 from novamesh.logs import JsonFormatter, dict_config
+from novamesh.store.process import EXIT_THREAD
 
 
 def formatted(**extra: Any) -> dict[str, Any]:
@@ -62,3 +64,29 @@ def test_half_of_a_surrogate_pair_loses_no_line(half: str) -> None:
     shown = half.encode(errors="replace").decode()
     assert (line["message"], line["cause"], line["inner"]) == ("said", shown, {"deep": [shown, "ü"]})
     assert line["kind"] == str(object)
+
+
+THREADS = """
+import sys, threading
+from novamesh.logs import configure
+from novamesh.store import process
+
+def fail():
+    raise KeyError("unexpected")
+
+configure("info")
+threading.excepthook = process.end_with_thread
+failing = threading.Thread(target=fail, name=sys.argv[1])
+failing.start()
+failing.join()
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("query", 0), ("query-turns", EXIT_THREAD)])
+def test_what_ends_a_thread_is_said_and_ends_the_store_that_cannot_do_without(name: str, status: int) -> None:
+    ended = subprocess.run([sys.executable, "-c", THREADS, name], capture_output=True, text=True, check=False)
+    (line,) = ended.stderr.splitlines()
+    said = json.loads(line)
+    assert (said["level"], said["message"], said["failed"]) == ("error", "a thread has failed", name)
+    assert said["traceback"].endswith("KeyError: 'unexpected'\n")
+    assert ended.returncode == status

@@ -17,7 +17,7 @@ import msgspec
 from novamesh.config import Config
 from novamesh.datadir import DataDirectory
 from novamesh.errors import StartError
-from novamesh.logs import configure
+from novamesh.logs import configure, log_thread
 from novamesh.spool.repair import unresolved
 from novamesh.store.admin import Admin
 from novamesh.store.audit import Auditor
@@ -35,7 +35,7 @@ from novamesh.store.loader import Loader
 from novamesh.store.memory import bound
 from novamesh.store.opening import note_damage
 from novamesh.store.quarantine_admin import QuarantineAdmin
-from novamesh.store.queries import Limits, QueryServer
+from novamesh.store.queries import QUERY_THREAD, Limits, QueryServer
 from novamesh.store.recount import Places
 from novamesh.store.standby import wait_for_database
 from novamesh.store.whereabouts import Whereabouts
@@ -43,6 +43,7 @@ from novamesh.store.whereabouts import Whereabouts
 log = logging.getLogger(__name__)
 
 EXIT_DATABASE = 71
+EXIT_THREAD = 73
 
 
 class StoreProcess:
@@ -120,6 +121,14 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
+def end_with_thread(failed: threading.ExceptHookArgs) -> None:
+    """End this process when one of its threads fails, to be started again: without one of them it would answer nobody,
+    for ever. A query takes none along."""
+    log_thread(failed)
+    if failed.thread is None or failed.thread.name != QUERY_THREAD:
+        os._exit(EXIT_THREAD)
+
+
 def _read_line(descriptor: int) -> bytes:
     """The first line, and not a byte more: what follows is watched for its end."""
     line = b""
@@ -135,6 +144,7 @@ def main() -> int:
     """Run the store. Returns the exit status."""
     config = msgspec.json.decode(_read_line(sys.stdin.fileno()), type=Config)
     configure(config.log_level)
+    threading.excepthook = end_with_thread
     bound(config.query_memory_limit_bytes)
     directory = DataDirectory(config.data_path)
     stopping = threading.Event()

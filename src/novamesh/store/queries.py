@@ -50,6 +50,7 @@ WATCH_INTERVAL_S = 0.02
 # A query that does not end this long after it was interrupted never will: the process is replaced.
 INTERRUPT_GRACE_S = 5.0
 EXIT_STUCK_QUERY = 70
+QUERY_THREAD = "query"
 ACCEPT_RETRY_S = 0.1
 # What a client has to take the end of an answer when the query's time is over.
 LAST_WORD_S = 0.5
@@ -196,7 +197,7 @@ class QueryServer:
         client, _ = self._listener.accept()
         self._threads.acquire()  # what cannot be taken now waits to be accepted
         try:
-            threading.Thread(target=self._serve, args=(client,), name="query", daemon=True).start()
+            threading.Thread(target=self._serve, args=(client,), name=QUERY_THREAD, daemon=True).start()
         except RuntimeError:
             self._threads.release()
             client.close()
