@@ -167,7 +167,7 @@ class StoreSupervisor:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "novamesh.store.process"]
-        # A SIGTERM that comes before the process can take it waits until it can: it would end it with a full spool.
+        # A SIGTERM that comes before the process takes it waits until then: it would end it with a full spool.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
             process = subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **ENVIRONMENT})

@@ -1,7 +1,9 @@
 """What a node's supervisor does before its processes are up."""
 
+import contextlib
 import errno
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -50,6 +52,16 @@ def test_connections_of_an_earlier_server_are_no_hindrance() -> None:
     hold_port(Config(host=HOST, port=port)).close()
 
 
+def _takers(pid: int, number: signal.Signals) -> int:
+    """How many threads of a process a signal may come to."""
+    masks = []
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            masks += re.findall(r"SigBlk:\s*(\w+)", status.read_text())
+    assert masks
+    return sum(not int(mask, 16) & 1 << number - 1 for mask in masks)
+
+
 def _end(supervisor: StoreSupervisor) -> None:
     assert supervisor.stop(60) == 0
     assert supervisor._process is not None
@@ -77,6 +89,8 @@ def test_a_store_is_started_until_it_runs(tmp_path: Path, monkeypatch: pytest.Mo
     supervisor = StoreSupervisor(Config(data_dir=str(directory.path)))
     supervisor.start()
     wait_for((directory.store / "made").exists, what="a store that runs")
+    assert supervisor._process is not None
+    assert _takers(supervisor._process.pid, signal.SIGTERM) == 1, "the one that waits for it, and interrupts nobody"
     _end(supervisor)
     directory.close()
     assert len(starts) == 3

@@ -8,6 +8,7 @@ import pytest
 
 from novamesh.config import Config
 from novamesh.edge.server import EdgeServer, make_server
+from tests.support import DEADLINE_S
 
 
 class Process:
@@ -42,6 +43,7 @@ def test_no_worker_is_started_when_the_server_is_told_to_end(monkeypatch: pytest
     monkeypatch.setattr(EdgeServer, "_spawn_worker", lambda *_: pytest.fail("one was started"))
     server = make_server(Config(workers=1))
     server.signal_handler_interrupt()
+    assert server.stopped.wait(DEADLINE_S)
     server._start_again(0, None, None)
     server.interrupt_children.append(0)
     server._serve_loop(None, None)

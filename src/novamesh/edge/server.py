@@ -26,7 +26,7 @@ HTTP2_STREAMS = 128
 
 
 class EdgeServer(MPServer):
-    """Granian's server, with two things of its own.
+    """Granian's server, with two things of its own, for which it overrides and calls what is private there (2.8).
 
     A worker that dies soon after its start is started again, later each time, and takes no other with it: the server
     would end all of them. While it waits for its workers to end, the file ``stopping`` tells them so: a live tail never
@@ -42,6 +42,10 @@ class EdgeServer(MPServer):
         self._restarts = [Restarts() for _ in range(self.workers)]
 
     def signal_handler_interrupt(self, *_: Any) -> None:
+        # Not here: a handler may interrupt the thread that waits for an event while it has the event's lock.
+        threading.Thread(target=self._stop, name="signals").start()
+
+    def _stop(self) -> None:
         self.stopped.set()
         super().signal_handler_interrupt()  # type: ignore[no-untyped-call]
 

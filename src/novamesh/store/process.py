@@ -114,6 +114,12 @@ class StoreProcess:
         )
 
 
+def _stop_on_signal(stopping: threading.Event) -> None:
+    """Not in a handler: that may interrupt the very thread that waits for the event, while it has the event's lock."""
+    signal.sigwait({signal.SIGTERM})
+    stopping.set()
+
+
 def _end_with_parent() -> None:
     """End this process when the supervisor is gone: the pipe it holds is at its end then."""
     os.read(sys.stdin.fileno(), 1)
@@ -148,9 +154,9 @@ def main() -> int:
     bound(config.query_memory_limit_bytes)
     directory = DataDirectory(config.data_path)
     stopping = threading.Event()
-    signal.signal(signal.SIGTERM, lambda _number, _frame: stopping.set())
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the supervisor had it wait until now
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # by whichever way it was started
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    threading.Thread(target=_stop_on_signal, args=(stopping,), name="signals", daemon=True).start()
     threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
     try:
         database = wait_for_database(config, directory.run / SOCKET_NAME, stopping)
