@@ -273,8 +273,10 @@ def test_many_wait_at_once(make_node: MakeNode) -> None:
         sql = f"SELECT count(*) FROM events WHERE user_id = 'u{place}'"
         return int(client.get("/v1/query", params={"q": sql}).json()["rows"][0][0])
 
-    # One client: to make one for each request would take most of the time.
-    with node.client() as client, ThreadPoolExecutor(64) as threads:
+    # One client: to make one for each request would take most of the time. One that closes no connection by itself: it
+    # may be another thread's by then.
+    limits = httpx.Limits(max_connections=64, max_keepalive_connections=64, keepalive_expiry=None)
+    with node.client(limits=limits) as client, ThreadPoolExecutor(64) as threads:
         assert list(threads.map(send_one, range(300))) == [1] * 300
 
 
