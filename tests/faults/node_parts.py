@@ -20,7 +20,7 @@ from novamesh.errors import RequestError
 from novamesh.event.accept import accept_batch, accept_event
 from novamesh.event.record import Record, batch_for_key, encode, new_batch
 from novamesh.spool.files import SystemFiles
-from novamesh.spool.frame import is_end
+from novamesh.spool.frame import SEGMENT_HEADER_SIZE, is_end
 from novamesh.spool.repair import clear_leftovers
 from novamesh.spool.segment import list_segments, read_mark
 from novamesh.spool.tally import Tally
@@ -207,8 +207,9 @@ class NodeParts:
                 continue  # closed in order, so all of it is synced
             with path.open("r+b") as file:
                 size = file.seek(0, os.SEEK_END)
-                # What is behind the mark may have got to the disk, all or in part.
-                synced = max(read_mark(path), self._synced.get(path.name, 0))
+                # What is behind the mark may have got to the disk, all or in part. A segment has its name once its header
+                # is synced.
+                synced = max(SEGMENT_HEADER_SIZE, read_mark(path), self._synced.get(path.name, 0))
                 file.truncate(random.randint(min(synced, size), size))
                 file.seek(0, os.SEEK_END)
                 file.write(random.randbytes(random.choice((0, 1, 8, 100))))
