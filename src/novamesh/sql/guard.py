@@ -12,6 +12,7 @@ kind proves nothing.
 
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -22,7 +23,7 @@ from novamesh.sql import functions, hoist, inspect, names, rewrite, shown
 from novamesh.sql.hoist import Extent
 from novamesh.sql.idioms import table as idiom_table
 from novamesh.sql.idioms.translate import translate
-from novamesh.sql.parse import MAX_JOINS, generate, parse
+from novamesh.sql.parse import MAX_JOINS, MAX_NODES, OURS, generate, parse
 from novamesh.sql.paths import NATIVE_TYPES
 from novamesh.sql.types import NO_TYPES, PathTypes
 
@@ -104,6 +105,8 @@ def _check(sql: str, schema: str, limit: int | None, careful: bool, extent: Exte
     titles = names.assign(query)
     resumable = wanted == inspect.ROWS and hoist.gives_events_in_order(query)
     relied = rewrite.apply(query, careful=careful, types=types)
+    if next(islice(query.walk(), MAX_NODES * OURS, None), None) is not None:  # what comes next takes ten times as long
+        raise QueryNotAllowed("The query is nested too deeply; simplify it")
     variants = shown.apply(query)
     shredded_only = extent is None and types.shredded_only
     hoist.apply(query, extent, shredded_only=shredded_only)
