@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sqlglot import exp
 
 from novamesh.errors import InvalidQuery, QueryNotAllowed, RequestError
-from novamesh.sql import Checked, check, guard, parse, warm, work
+from novamesh.sql import Checked, check, guard, parse, warm
 from novamesh.store.migrations import SPACE
 
 CORPORA = Path(__file__).parents[1] / "data" / "sql"
@@ -398,60 +398,6 @@ def test_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_warm() -> None:
     warm()
-
-
-def nested(before: str, after: str, depth: int) -> str:
-    return "SELECT " + before * depth + "properties.a" + after * depth + " FROM events"
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "SELECT " + " || ".join(f"properties.p{n}" for n in range(100)) + " FROM events",
-        nested("list_transform(", ", lambda x: x)", 15),
-        nested("contains(", ", 1)", 15),
-        nested("contains([1], ", ")", 15),
-        nested("properties[", "]", 15),
-        nested("(", " BETWEEN $p AND properties.b)", 15),
-        nested("list_contains(DISTINCT ", " ORDER BY 1)", 15),
-    ],
-    ids=["joined texts", "lambdas", "contains", "looked for", "brackets", "between", "distinct"],
-)
-def test_the_work_does_not_double_with_each_part(sql: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "MAX_VISITS", 1_000)
-    assert checked(sql).sql
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ("greatest(properties.b, ", ")"),
-        ("(", " IN ('a', properties.b))"),
-        ("(", " BETWEEN $p AND properties.b)"),
-        ("(", ")[1:2]"),
-        ("length(properties[", "])"),
-        ("CASE WHEN ", " THEN properties.b ELSE properties.c END = 1"),
-        ("CASE ", " WHEN properties.b THEN properties.a ELSE properties.c END"),
-        ("({'a': ", "} = {'a': properties.b})"),
-        ("([", ", 1, properties.b] IN ([properties.c], [1, 2]))"),
-    ],
-)
-def test_what_is_written_does_not_multiply_with_each_part(before: str, after: str) -> None:
-    some, more = (len(checked(nested(before, after, depth)).sql) for depth in (4, 8))
-    assert more < 4 * some
-
-
-def test_what_takes_too_many_visits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "MAX_VISITS", 1_000)
-    with pytest.raises(QueryNotAllowed, match="nested too deeply"):
-        checked("SELECT " + ", ".join(f"properties.p{n} + 1" for n in range(400)) + " FROM events")
-
-
-def test_what_becomes_too_large_is_refused_before_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "generate", pytest.fail)
-    monkeypatch.setattr(guard, "OURS", 0)
-    with pytest.raises(QueryNotAllowed, match="nested too deeply"):
-        checked("SELECT properties.a FROM events WHERE properties.b = 7")
 
 
 def base_tables(sql: str) -> set[str]:
