@@ -55,6 +55,7 @@ def test_what_the_engine_could_not_be_stopped_at_is_refused(after: str) -> None:
         ("CASE WHEN ", " THEN properties.b ELSE properties.c END = 1"),
         ("CASE ", " WHEN properties.b THEN properties.a ELSE properties.c END"),
         ("({'a': ", "} = {'a': properties.b})"),
+        ("(CASE WHEN ", " THEN {'a': properties.b, 'b': properties.c} END = {'a': properties.d, 'b': 1})"),
         ("([properties.b, 1] IN ([properties.c], [", ", 1]))"),
     ],
 )
@@ -67,6 +68,12 @@ def test_what_takes_too_many_visits_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(work, "MAX_VISITS", 1_000)
     with pytest.raises(QueryNotAllowed, match="nested too deeply"):
         checked("SELECT " + ", ".join(f"properties.p{n} + 1" for n in range(400)) + " FROM events")
+
+
+def test_what_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "MAX_SECONDS", -1.0)
+    with pytest.raises(QueryNotAllowed, match="nested too deeply"):
+        checked("SELECT properties.late FROM events")
 
 
 def test_what_becomes_too_large_is_refused_before_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
