@@ -23,6 +23,7 @@ LIMITS: dict[str, tuple[ModuleType, str]] = {
     "columns of a CUBE": (guard, "MAX_CUBE"),
     "grouping sets": (guard, "MAX_GROUPING_SETS"),
     "lambdas inside of lambdas": (guard, "MAX_LAMBDAS_DEEP"),
+    "IN, BETWEEN and nullif inside of what they compare": (guard, "MAX_COMPARED_DEEP"),
     "size in `repeat`, `lpad`, `rpad`, `list_resize`, `bar` (a literal, or `least(n, 100)`)": (functions, "MAX_SIZE"),
     "times a string may grow, nested calls multiplied": (functions, "MAX_GROWTH"),
     "bounds of a range in `list_zip`": (functions, "MAX_RANGE"),

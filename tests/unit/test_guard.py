@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sqlglot import exp
 
 from novamesh.errors import InvalidQuery, QueryNotAllowed, RequestError
-from novamesh.sql import Checked, check, guard, operands, parse, warm
+from novamesh.sql import Checked, check, guard, parse, warm
 from novamesh.store.migrations import SPACE
 
 CORPORA = Path(__file__).parents[1] / "data" / "sql"
@@ -398,26 +398,6 @@ def test_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_warm() -> None:
     warm()
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "SELECT " + " || ".join(f"properties.p{n}" for n in range(100)) + " FROM events",
-        "SELECT " + "list_transform(" * 15 + "properties.a" + ", lambda x: x)" * 15 + " FROM events",
-    ],
-    ids=["joined texts", "lambdas"],
-)
-def test_the_work_does_not_double_with_each_part(sql: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operands, "MAX_VISITS", 1_000)
-    assert checked(sql).sql
-
-
-def test_what_doubles_with_each_part_is_refused_before_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operands, "MAX_VISITS", 1_000)
-    sql = "SELECT " + "contains(" * 40 + "properties.a" + ", 1)" * 40 + " FROM events"
-    with pytest.raises(QueryNotAllowed, match="nested too deeply"):
-        checked(sql)
 
 
 def base_tables(sql: str) -> set[str]:

@@ -10,7 +10,7 @@ from novamesh.sql import signatures as table
 from novamesh.sql.compound import COMPOUNDS, each, keyed, listed
 from novamesh.sql.lists import Lists, is_list_function
 from novamesh.sql.operands import OPERATORS, Handler, are_values, one_kind
-from novamesh.sql.paths import Casts, Kind, boxed, call, cast, is_step, ranked, unboxed, variant
+from novamesh.sql.paths import Casts, Kind, boxed, call, cast, is_step, once, ranked, unboxed, variant
 
 _SETS: Final = (exp.ArrayContainsAll, exp.ArrayContainedBy, exp.ArrayOverlaps)
 
@@ -51,9 +51,6 @@ class Calls(Lists):
             return self.visit_struct(node)
         if name == "struct_extract" and len(node.expressions) == 2 and self.kind_of(node.expressions[0]).has_steps:
             return self.field(node)
-        if name == "contains" and self.looks_into_list(node):
-            node.set("this", "list_contains")
-            return self.call_kind("list_contains", node)
         if name in table.LENGTHS and len(node.expressions) == 1:
             return self.length(node)
         ordered = self.distinct_order(name, node)
@@ -63,6 +60,9 @@ class Calls(Lists):
                 argument.meta["of"] = kinds[0]
             kinds.append(self.argument(argument, name))
         arguments = [_inside(argument) for argument in node.expressions]
+        if name == "contains" and _looks_into_list(kinds):
+            name = "list_contains"
+            node.set("this", name)
         if name in ("greatest", "least") and are_values(kinds):
             return self.best_of(node, arguments, kinds)
         self.arguments(name, arguments, kinds)
@@ -80,11 +80,6 @@ class Calls(Lists):
         node.replace(holder)
         return self.visit(holder.this)
 
-    def looks_into_list(self, node: exp.Expr) -> bool:
-        """Whether this is ``contains`` of a list: of one, or of a path what is no text."""
-        kinds = [self.probe(argument)[1] for argument in node.expressions]
-        return len(kinds) == 2 and (kinds[0].is_list or (kinds[0].has_steps and kinds[1] == Kind.NUMBER))
-
     def nullif(self, arguments: list[exp.Expr], kinds: list[Kind]) -> None:
         """Its result is its first argument as it is compared: a key, or what the second is."""
         others = {kind for kind in kinds if not kind.is_variant}
@@ -99,11 +94,14 @@ class Calls(Lists):
         """``greatest(path, path)``: the value as it was sent, by the documented order."""
         for path, kind in zip(arguments, kinds, strict=True):
             if kind.is_variant:
-                path.replace(ranked(path, self.casts.rank(path, kind)))
+                path.replace(self.ranked(path, kind))
         holder = exp.Paren(this=exp.Null())
         node.replace(holder)
         holder.replace(unboxed(node))
         return one_kind(kinds)
+
+    def ranked(self, path: exp.Expr, kind: Kind) -> exp.Expr:
+        return once(path, lambda value: ranked(value, self.casts.rank(value, kind)))
 
     def grouping(self, node: exp.Expr) -> Kind:
         """``grouping(path)``, of what the query groups by."""
@@ -277,12 +275,16 @@ class Calls(Lists):
 
     def length(self, node: exp.Expr) -> Kind:
         """Of an array its elements, of text its characters."""
+
+        def either(path: exp.Expr) -> exp.Expr:
+            elements = call(node.name, self.casts.elements(path))
+            return call("coalesce", elements, call("length", self.casts.text(path, kind)))
+
         kind = self.visit(node.expressions[0])
         path = node.expressions[0]
         if kind.has_steps:
-            elements = call(node.name, self.casts.elements(path))
-            text = call("length", self.casts.text(path, kind))
-            node.replace(text if self.casts.native(path, kind) is not None else call("coalesce", elements, text))
+            is_text = self.casts.native(path, kind) is not None
+            node.replace(call("length", self.casts.text(path, kind)) if is_text else once(path, either))
         return Kind.NUMBER
 
     def visit_part(self, node: exp.Expr) -> Kind:
@@ -326,15 +328,19 @@ class Calls(Lists):
         kind = self.visit(node.this)
         if is_step(node) and (kind.fields or kind.has_steps):
             return kind.step(node.expressions[0].name)
-        keys = list(node.expressions)
-        if kind.is_variant and self.probe(keys[0])[1] in (Kind.TEXT, Kind.PARAMETER):
+        key = node.expressions[0]
+        as_written = key.copy()
+        key_kind = self.visit(key)
+        if kind.is_variant and key_kind in (Kind.TEXT, Kind.PARAMETER):
+            node.expressions[0].replace(as_written)
             return Kind.PATH  # properties['utm_' || 'source']
         if kind.name == "MAP":
-            keys[0].replace(self.key(keys[0], self.visit(keys[0])))
+            key.replace(self.key(key, key_kind))
             return kind.element
-        is_slice = isinstance(keys[0], exp.Slice)
-        for key in keys:
-            self.integer(key)
+        is_slice = isinstance(key, exp.Slice)
+        self.to_integer(node.expressions[0], key_kind)
+        for other in node.expressions[1:]:
+            self.integer(other)
         if is_slice and kind.has_steps:
             node.replace(self.sliced(node, kind))
         elif kind.has_steps:
@@ -474,6 +480,11 @@ def _unwrapped(node: exp.Expr) -> exp.Expr:
     while isinstance(node.parent, (exp.Filter, exp.Window, exp.IgnoreNulls)) and node.arg_key == "this":
         node = node.parent
     return node
+
+
+def _looks_into_list(kinds: list[Kind]) -> bool:
+    """Whether ``contains`` of these is that of a list: of one, or of a path what is no text."""
+    return len(kinds) == 2 and (kinds[0].is_list or (kinds[0].has_steps and kinds[1] == Kind.NUMBER))
 
 
 def _called(node: exp.Expr | None) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 from sqlglot import exp
 
 from novamesh.sql.operands import Handler, Operands
-from novamesh.sql.paths import TEXT, TOGETHER, Casts, Kind, call, list_of, named, null_with
+from novamesh.sql.paths import TEXT, TOGETHER, Casts, Kind, call, list_of, named, null_with, once
 
 _PLAIN: Final = Casts(careful=False)
 _LISTS: Final = frozenset("array_value list_pack list_value".split())
@@ -64,15 +64,7 @@ class Compounds(Operands):
             return each(node.copy(), lambda element: _PLAIN.key(element, Kind.PARAMETER))
         if kind.name == "MAP":
             return self.map_parts(node, kind.element, form)
-        parts = [
-            (name, form(marked(_part(node, name, place), part), part))
-            for place, (name, part) in enumerate(kind.fields, 1)
-        ]
-        if kind.fields[0][0]:
-            rebuilt = call("struct_pack", *(_named(name, part) for name, part in parts))
-        else:
-            rebuilt = call("row", *(part for _, part in parts))
-        return null_with(node, rebuilt)
+        return once(node, lambda struct: _rebuilt(struct, kind, form))
 
     def map_parts(self, node: exp.Expr, value: Kind, form: Callable[[exp.Expr, Kind], exp.Expr]) -> exp.Expr:
         """A map with each value in another form; its keys are text already."""
@@ -250,6 +242,19 @@ def spread(terms: Iterable[exp.Expr]) -> list[exp.Expr]:
             term.set("this", cell.copy())
             found.append(term)
     return found
+
+
+def _rebuilt(struct: exp.Expr, kind: Kind, form: Callable[[exp.Expr, Kind], exp.Expr]) -> exp.Expr:
+    """A struct or row with each part in another form."""
+    parts = [
+        (name, form(marked(_part(struct, name, place), part), part))
+        for place, (name, part) in enumerate(kind.fields, 1)
+    ]
+    if kind.fields[0][0]:
+        rebuilt = call("struct_pack", *(_named(name, part) for name, part in parts))
+    else:
+        rebuilt = call("row", *(part for _, part in parts))
+    return null_with(struct, rebuilt)
 
 
 def _part(node: exp.Expr, name: str, place: int) -> exp.Expr:

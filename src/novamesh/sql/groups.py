@@ -81,7 +81,7 @@ class Groups(Joins):
         found, kind = self.probe(path)
         form = self.key(found, kind)
         if found != path or any(self.kind_of(part).is_variant for part in path.walk()):  # the same wherever it stands
-            self.computed.append((path.copy(), form, keyed(kind)))
+            self.computed.setdefault(path.copy(), (form, keyed(kind)))
             key.replace(form.copy())
 
     def group_key(self, node: exp.Expr, kind: Kind) -> exp.Expr:

@@ -12,6 +12,7 @@ kind proves nothing.
 
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -22,7 +23,7 @@ from novamesh.sql import functions, hoist, inspect, names, rewrite, shown
 from novamesh.sql.hoist import Extent
 from novamesh.sql.idioms import table as idiom_table
 from novamesh.sql.idioms.translate import translate
-from novamesh.sql.parse import MAX_JOINS, generate, parse
+from novamesh.sql.parse import MAX_JOINS, MAX_NODES, OURS, generate, parse
 from novamesh.sql.paths import NATIVE_TYPES
 from novamesh.sql.types import NO_TYPES, PathTypes
 
@@ -30,6 +31,9 @@ _REMEMBERED: Final = 256  # checked queries: dashboards send the same ones again
 MAX_DEPTH: Final = 150
 MAX_QUERIES_DEEP: Final = 10
 MAX_LAMBDAS_DEEP: Final = 2
+MAX_COMPARED_DEEP: Final = 5
+"""The engine looks at what IN, BETWEEN and nullif compare three times, and so on within it, and cannot be stopped then:
+10 of them in each other take 10 s (DuckDB 2.0.0)."""
 HOISTED_DEEP: Final = 2  # how many queries hoist.py puts in place of a table
 MAX_SET_OPERATIONS: Final = 20
 MAX_CTES: Final = 20
@@ -104,6 +108,8 @@ def _check(sql: str, schema: str, limit: int | None, careful: bool, extent: Exte
     titles = names.assign(query)
     resumable = wanted == inspect.ROWS and hoist.gives_events_in_order(query)
     relied = rewrite.apply(query, careful=careful, types=types)
+    if next(islice(query.walk(), MAX_NODES * OURS, None), None) is not None:  # what comes next takes ten times as long
+        raise QueryNotAllowed("The query is nested too deeply; simplify it")
     variants = shown.apply(query)
     shredded_only = extent is None and types.shredded_only
     hoist.apply(query, extent, shredded_only=shredded_only)
@@ -135,8 +141,12 @@ def _verify(query: exp.Expr, *, ours: bool) -> None:
     """Refuse everything that is not allowed, in a user's text or in our own."""
     counts = dict.fromkeys((exp.Join, exp.SetOperation, exp.CTE), 0)
     slack = HOISTED_DEEP if ours else 0
-    for node, depth, queries, lambdas, growth in _walk(query):
+    for node, depth, queries, lambdas, growth, compared in _walk(query):
         _verify_size(node, depth - 4 * slack, queries - slack, lambdas)
+        if compared > MAX_COMPARED_DEEP and not ours:
+            raise QueryNotAllowed(
+                f"IN, BETWEEN and nullif may compare each other at most {MAX_COMPARED_DEEP} deep; write CASE"
+            )
         for kind in counts:
             counts[kind] += isinstance(node, kind)
         _verify_node(node, ours=ours)
@@ -151,17 +161,26 @@ def _verify(query: exp.Expr, *, ours: bool) -> None:
             raise QueryNotAllowed(f"A query may have at most {most} {word}; split it")
 
 
-def _walk(root: exp.Expr) -> Iterator[tuple[exp.Expr, int, int, int, int]]:
-    """Every node with its depth, how many queries and lambdas it stands in, and how much strings grow around it."""
-    stack = [(root, 0, 0, 0, 1)]
+def _walk(root: exp.Expr) -> Iterator[tuple[exp.Expr, int, int, int, int, int]]:
+    """Every node with its depth, how many queries and lambdas it stands in, how much strings grow around it, and how
+    many comparisons it is compared by."""
+    stack = [(root, 0, 0, 0, 1, 0)]
     while stack:
-        node, depth, queries, lambdas, growth = stack.pop()
+        node, depth, queries, lambdas, growth, compared = stack.pop()
         queries += isinstance(node, (exp.Select, exp.Values))
         lambdas += isinstance(node, (exp.Lambda, exp.Comprehension))
         if isinstance(node, exp.Anonymous):
             growth *= functions.growth(node)
-        yield node, depth, queries, lambdas, growth
-        stack += [(child, depth + 1, queries, lambdas, growth) for child in node.iter_expressions()]
+        compared += _is_compared(node)
+        yield node, depth, queries, lambdas, growth, compared
+        stack += [(child, depth + 1, queries, lambdas, growth, compared) for child in node.iter_expressions()]
+
+
+def _is_compared(node: exp.Expr) -> bool:
+    """Whether this is what IN, BETWEEN or nullif compares with the rest."""
+    if isinstance(node.parent, (exp.In, exp.Between)):
+        return node.arg_key == "this"
+    return isinstance(node.parent, exp.Anonymous) and node.parent.name.lower() == "nullif" and not node.index
 
 
 def _verify_size(node: exp.Expr, depth: int, queries: int, lambdas: int) -> None:

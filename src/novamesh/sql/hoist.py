@@ -56,9 +56,9 @@ def apply(query: exp.Expr, extent: Extent | None = None, *, shredded_only: bool 
         paths = {} if is_fixed else _paths(select, table.meta.get(SOURCE))
         columns: dict[str, exp.Expr] = {}
         place = numbers.setdefault(id(select), itertools.count())  # of each query: copies of one in GROUP BY stay alike
-        for nodes in paths.values():
+        for inside, nodes in paths.items():
             name = f"{_PREFIX}{next(place)}"
-            columns[name] = _inside(nodes[0])
+            columns[name] = inside
             for node in nodes:
                 _replace(node, exp.column(_quoted(name), _quoted(table.alias_or_name)))
         _hide(select, table.alias_or_name, list(columns))
@@ -132,15 +132,15 @@ def _is_fixed(table: exp.Table, select: exp.Expr) -> bool:
     return described or renamed or select.find(exp.Columns) is not None
 
 
-def _paths(select: exp.Expr, source: str | None) -> dict[str, list[exp.Expr]]:
-    """What is read of each path of one table, by its text."""
-    found: dict[str, list[exp.Expr]] = {}
+def _paths(select: exp.Expr, source: str | None) -> dict[exp.Expr, list[exp.Expr]]:
+    """What is read of each path of one table, by how it is written over the table itself."""
+    found: dict[exp.Expr, list[exp.Expr]] = {}
     for column in list(select.find_all(exp.Column)):
         if source is None or column.meta.get(SOURCE) != source:
             continue
         node = _whole(column)
         if node is not column:
-            same = found.setdefault(_inside(node).sql(), [])
+            same = found.setdefault(_inside(node), [])
             if not any(node is other for other in same):
                 same.append(node)
     return found

@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from novamesh.sql.compound import Compounds, each, keyed, marked
 from novamesh.sql.operands import is_word
-from novamesh.sql.paths import Kind, call, kind_of_type, list_of, ranked, unboxed
+from novamesh.sql.paths import Kind, call, kind_of_type, list_of, once, ranked, unboxed
 
 _OF_NUMBERS: Final = "avg|sum|min|max|median|product|stddev|var_|kurtosis|skewness|mad|sem|fsum|quantile|geo"
 _OF_VECTORS: Final = frozenset("cosine_distance cosine_similarity distance dot_product inner_product".split())
@@ -195,13 +195,14 @@ class Lists(Compounds):
         if order is None or not isinstance(distinct, exp.Distinct) or len(distinct.expressions) != 1:
             return None
         ordered: exp.Expr = order.expressions[0]
-        if not self.probe(distinct.expressions[0])[1].holds_variants:
+        value = distinct.expressions[0]
+        is_listed = name in _LISTING and len(order.expressions) == 1 and ordered.this == value
+        if not (is_listed or name in _PICKING) or not self.probe(value)[1].holds_variants:
             return None
-        if name in _PICKING:
-            distinct.replace(distinct.expressions[0])
-        elif name in _LISTING and len(order.expressions) == 1 and ordered.this == distinct.expressions[0]:
+        if is_listed:
             order.replace(distinct)
             return ordered
+        distinct.replace(value)
         return None
 
     def sorted_keys(self, whole: exp.Expr, kind: Kind, ordered: exp.Expr) -> None:
@@ -214,12 +215,16 @@ class Lists(Compounds):
 
     def sliced(self, node: exp.Expr, kind: Kind) -> exp.Expr:
         """A slice of a list, or of text: a VARIANT."""
-        is_list = call("starts_with", call("variant_typeof", node.this.copy()), exp.Literal.string("ARRAY"))
-        elements, text = node.copy(), node.copy()
-        elements.this.replace(self.casts.elements(node.this))
-        text.this.replace(self.casts.text(node.this, kind))
-        never = exp.If(this=exp.Boolean(this=False), true=node.this.copy())  # makes the text a VARIANT
-        return exp.Case(ifs=[exp.If(this=is_list, true=elements)], default=exp.Case(ifs=[never], default=text))
+
+        def form(path: exp.Expr) -> exp.Expr:
+            is_list = call("starts_with", call("variant_typeof", path.copy()), exp.Literal.string("ARRAY"))
+            elements, text = node.copy(), node.copy()
+            elements.this.replace(self.casts.elements(path))
+            text.this.replace(self.casts.text(path, kind))
+            never = exp.If(this=exp.Boolean(this=False), true=path.copy())  # makes the text a VARIANT
+            return exp.Case(ifs=[exp.If(this=is_list, true=elements)], default=exp.Case(ifs=[never], default=text))
+
+        return once(node.this, form)
 
 
 def is_list_function(name: str) -> bool:

@@ -5,15 +5,14 @@ adds, nor of FROM and GROUP BY, which ``rewrite.py`` and ``groups.py`` add.
 """
 
 import re
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Final
 
 from sqlglot import exp
 
-from novamesh.errors import QueryNotAllowed
-from novamesh.sql.paths import EXACT, TEXT, Casts, Kind, call, cast, is_zoned, kind_of_type, stepped
+from novamesh.sql.paths import EXACT, TEXT, Casts, Kind, call, cast, is_zoned, kind_of_type, once, stepped
+from novamesh.sql.work import Work
 
 Handler = tuple[tuple[type[exp.Expr], ...], Callable[[Any, exp.Expr], Kind]]
 
@@ -22,10 +21,6 @@ _BITS: Final = (
     *(exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor, exp.BitwiseNot, exp.BitwiseLeftShift, exp.BitwiseRightShift),
 )
 _COMPARISONS: Final = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ)
-# A query of 8,000 nodes, the most there may be, has about as many visits; one that groups by 100 paths
-# takes a second.
-MAX_VISITS: Final = 20_000
-MAX_SECONDS: Final = 4.0
 _HUGE: Final = 2**127  # what no HUGEINT holds is a DOUBLE
 _ORDERINGS: Final = (exp.GT, exp.GTE, exp.LT, exp.LTE)
 _PARAMETERS: Final = (exp.Placeholder, exp.Parameter)
@@ -36,25 +31,6 @@ _TEXTUAL: Final = (
 )
 
 
-class Work:
-    """What the paths of one query may cost to look at, however it is written: to know what a part is, it is looked at
-    before it is changed, and where such parts stand in each other that doubles with each. Shared by its subqueries."""
-
-    def __init__(self) -> None:
-        self._left = MAX_VISITS
-        self._end_s = time.thread_time() + MAX_SECONDS
-
-    def visit(self) -> None:
-        """One part more. Raises :class:`QueryNotAllowed`."""
-        self._left -= 1
-        self.go_on()
-
-    def go_on(self) -> None:
-        """Only if it has not been too much. Raises :class:`QueryNotAllowed`."""
-        if self._left < 0 or time.thread_time() > self._end_s:
-            raise QueryNotAllowed("The query is nested too deeply; simplify it")
-
-
 class Operands(ABC):
     """Casts the paths in expressions. Visiting a node may replace it: read it from its parent again."""
 
@@ -63,7 +39,7 @@ class Operands(ABC):
     def __init__(self, casts: Casts) -> None:
         self.casts = casts
         self.work = Work()
-        self.computed: list[tuple[exp.Expr, exp.Expr, Kind]] = []
+        self.computed: dict[exp.Expr, tuple[exp.Expr, Kind]] = {}
         self.aggregates = 0
 
     @abstractmethod
@@ -100,11 +76,10 @@ class Operands(ABC):
 
     def visit(self, node: exp.Expr) -> Kind:
         self.work.visit()
-        if not self.aggregates:
-            for original, key, kind in self.computed:
-                if node == original:
-                    node.replace(key.copy())
-                    return kind
+        if self.computed and not self.aggregates and (found := self.computed.get(node)) is not None:
+            key, kind = found
+            node.replace(key.copy())
+            return kind
         kind = self.visited(node)
         self.work.go_on()  # what was put around it may have grown as well
         if kind == Kind.KEY:
@@ -198,10 +173,13 @@ class Operands(ABC):
     def integer(self, node: exp.Expr) -> None:
         parent, key, index = node.parent, node.arg_key, node.index
         kind = self.visit(node)
-        if kind.is_variant and parent is not None and key is not None:
+        if parent is not None and key is not None:
             held = parent.args[key]
-            held = held if index is None else held[index]
-            held.replace(self.casts.small(held, kind))
+            self.to_integer(held if index is None else held[index], kind)
+
+    def to_integer(self, node: exp.Expr, kind: Kind) -> None:
+        if kind.is_variant:
+            node.replace(self.casts.small(node, kind))
 
     def visit_logic(self, node: exp.Expr) -> Kind:
         for side in list(node.iter_expressions()):
@@ -227,40 +205,57 @@ class Operands(ABC):
         if isinstance(node.this, exp.Tuple) and isinstance(node.expression, exp.Tuple):
             self.compare_tuples([node.this, node.expression], ordered=isinstance(node, _ORDERINGS))
             return Kind.BOOL
-        kinds = [self.visit(node.this), self.visit(node.expression)]
+        self.compared(node, [self.visit(node.this), self.visit(node.expression)])
+        return Kind.BOOL
+
+    def compared(self, node: exp.Expr, kinds: list[Kind]) -> None:
+        """Cast the sides of a comparison, which have been visited."""
         ordered = isinstance(node, _ORDERINGS)
         if ordered and Kind.PARAMETER in kinds and any(kind.is_variant for kind in kinds):
             self.compare_with_parameter(node, kinds)
         else:
             self.compare([node.this, node.expression], kinds, ordered=ordered)
-        return Kind.BOOL
 
     def compare_with_parameter(self, node: exp.Expr, kinds: list[Kind]) -> None:
         """``path > $value``, whose type is known only when it runs: by number if it is one, else as text."""
-        operands = [
-            (self.casts if kind.is_variant else _PLAIN, side, kind)
-            for side, kind in zip([node.this, node.expression], kinds, strict=True)
-        ]
-        numbers = [casts.number(side, kind) for casts, side, kind in operands]
-        value = numbers[kinds.index(Kind.PARAMETER)]
-        is_text = exp.Is(this=value.copy(), expression=exp.Null())
-        is_big = exp.GTE(this=call("abs", value.copy()), expression=exp.Literal.number(EXACT))
-        by_text = _compared(node, [casts.text(side, kind) for casts, side, kind in operands])
-        exactly = _compared(node, [casts.exact(side, kind) for casts, side, kind in operands])
-        cases = [exp.If(this=is_text, true=by_text), exp.If(this=is_big, true=exactly)]
-        node.replace(exp.Case(ifs=cases, default=_compared(node, numbers)))
+        place = kinds.index(Kind.PARAMETER)
+        parameter = (node.this, node.expression)[place]
+
+        def form(path: exp.Expr) -> exp.Expr:
+            operands = [(self.casts, path, kinds[1 - place])]
+            operands.insert(place, (_PLAIN, parameter, Kind.PARAMETER))
+            numbers = [casts.number(side, kind) for casts, side, kind in operands]
+            value = numbers[place]
+            is_text = exp.Is(this=value.copy(), expression=exp.Null())
+            is_big = exp.GTE(this=call("abs", value.copy()), expression=exp.Literal.number(EXACT))
+            by_text = _compared(node, [casts.text(side, kind) for casts, side, kind in operands])
+            exactly = _compared(node, [casts.exact(side, kind) for casts, side, kind in operands])
+            cases = [exp.If(this=is_text, true=by_text), exp.If(this=is_big, true=exactly)]
+            return exp.Case(ifs=cases, default=_compared(node, numbers))
+
+        node.replace(once((node.this, node.expression)[1 - place], form))
 
     def visit_between(self, node: exp.Expr) -> Kind:
-        if any(isinstance(node.args[end], _PARAMETERS) or _is_big(node.args[end]) for end in ("low", "high")):
-            low = exp.GTE(this=node.this.copy(), expression=node.args["low"].copy())
-            high = exp.LTE(this=node.this.copy(), expression=node.args["high"].copy())
-            holder = exp.Paren(this=exp.And(this=low, expression=high))
-            node.replace(holder)
-            return self.visit(holder.this)
         names = ("this", "low", "high")
         kinds = [self.visit(node.args[name]) for name in names]
-        self.compare([node.args[name] for name in names], kinds, ordered=True)
+        value, low, high = (node.args[name] for name in names)
+        if any(isinstance(end, _PARAMETERS) or _is_big(end) for end in (low, high)):
+            node.replace(exp.Paren(this=once(value, lambda value: self.between(value, low, high, kinds))))
+        else:
+            self.compare([value, low, high], kinds, ordered=True)
         return Kind.BOOL
+
+    def between(self, value: exp.Expr, low: exp.Expr, high: exp.Expr, kinds: list[Kind]) -> exp.Expr:
+        """``BETWEEN`` as two comparisons, of which each end decides about its own."""
+        both = exp.And(
+            this=exp.GTE(this=value.copy(), expression=low.copy()),
+            expression=exp.LTE(this=value.copy(), expression=high.copy()),
+        )
+        holder = exp.Paren(this=both)
+        self.compared(both.this, [kinds[0], kinds[1]])
+        self.compared(both.expression, [kinds[0], kinds[2]])
+        inside: exp.Expr = holder.this
+        return inside
 
     def visit_in(self, node: exp.Expr) -> Kind:
         query, field = node.args.get("query"), node.args.get("field")

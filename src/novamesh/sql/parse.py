@@ -14,6 +14,7 @@ from typing import ClassVar, Final
 from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.errors import ErrorLevel, ParseError, SqlglotError
+from sqlglot.expressions.core import POSITION_META_KEYS
 from sqlglot.tokenizer_core import Token, TokenType
 
 from novamesh.errors import InvalidQuery, QueryNotAllowed
@@ -54,6 +55,7 @@ _BEFORE_STAR: Final = frozenset(
 )
 _OPENING: Final = frozenset({TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE, TokenType.CASE})
 _CLOSING: Final = frozenset({TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE, TokenType.END})
+_PLACED: Final = (exp.Anonymous, exp.Identifier, exp.Literal, exp.Star)
 _LIMITS: Final = frozenset({TokenType.FETCH, TokenType.LIMIT, TokenType.OFFSET})
 _PREFIXES: Final = frozenset({TokenType.NOT, TokenType.DASH, TokenType.PLUS, TokenType.TILDE, TokenType.INTERVAL})
 _STATEMENTS: Final = (frozenset(DuckDB.Parser.STATEMENT_PARSERS) | frozenset(DuckDB.Tokenizer.COMMANDS)) - {
@@ -286,6 +288,9 @@ def _like(token: Token, kind: TokenType, text: str) -> Token:
 
 def _unmark(tree: exp.Expr) -> None:
     for node in tree.walk():
+        if isinstance(node, _PLACED):  # nobody asks where it stood, and copies would take it along
+            for place in POSITION_META_KEYS:
+                node.meta.pop(place, None)
         if isinstance(node.this, str) and node.this.startswith(MARK):
             node.set("this", node.this.removeprefix(MARK))
 

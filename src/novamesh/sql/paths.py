@@ -18,8 +18,11 @@ with it. ``careful`` casts go through JSON instead, which cannot fail, at ten ti
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from functools import wraps
+from itertools import islice
+from typing import ClassVar, Concatenate, Final, ParamSpec
 
 from sqlglot import exp
 
@@ -127,6 +130,12 @@ TEXT: Final = "text"
 TOGETHER: Final = "together"
 """In the meta of what ``hoist.py`` must not take apart: a branch of it that is not taken must not be read."""
 
+LARGE: Final = 1_000
+"""So many nodes a value may have to be written again wherever a form names it."""
+
+_VALUE: Final = "__nm_v"
+_Rest = ParamSpec("_Rest")
+
 EXACT: Final = 2**53
 """Beyond this, DOUBLE skips integers."""
 
@@ -193,6 +202,29 @@ def kind_of_type(to: exp.DataType) -> Kind:
     return named.get(to.this, Kind.OTHER)
 
 
+def once(value: exp.Expr, form: Callable[[exp.Expr], exp.Expr]) -> exp.Expr:
+    """A form that names its value more than once; a large value is named by the parameter of a lambda, of which it is
+    the list: such forms in each other would multiply."""
+    if next(islice(value.walk(), LARGE, None), None) is None:
+        return form(value)
+    name = exp.to_identifier(_VALUE)
+    name.meta[TEXT] = value.meta.get(TEXT, False)
+    made = exp.Lambda(this=form(name), expressions=[name.copy()])
+    return call("list_extract", call("list_transform", call("list_value", value.copy()), made), exp.Literal.number(1))
+
+
+def _once(
+    form: Callable[Concatenate["Casts", exp.Expr, _Rest], exp.Expr],
+) -> Callable[Concatenate["Casts", exp.Expr, _Rest], exp.Expr]:
+    """``once`` for a method of :class:`Casts`."""
+
+    @wraps(form)
+    def wrapped(self: "Casts", path: exp.Expr, /, *args: _Rest.args, **kwargs: _Rest.kwargs) -> exp.Expr:
+        return once(path, lambda value: form(self, value, *args, **kwargs))
+
+    return wrapped
+
+
 class Casts:
     """Builds what replaces a path. Every method takes its own copy of it."""
 
@@ -227,6 +259,7 @@ class Casts:
         number = cast(cast(text, exp.DType.DOUBLE), exp.DType.TEXT, strict=True)
         return _together(exp.Case(ifs=[exp.If(this=_is_float(path), true=number)], default=text.copy()), path)
 
+    @_once
     def number(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
         """DOUBLE. Text such as ``nan`` and ``Infinity``, which JSON has no numbers for, is none."""
         if kind.is_numeric:
@@ -234,6 +267,7 @@ class Casts:
         number = cast(self.text(path, kind), exp.DType.DOUBLE)
         return exp.Case(ifs=[exp.If(this=call("isfinite", number), true=number.copy())])
 
+    @_once
     def integer(self, path: exp.Expr, kind: Kind = Kind.PATH, size: exp.DType = exp.DType.INT128) -> exp.Expr:
         """Rounded: ``'0.5'`` as text as 0.5 does. ``0x10`` is none, though the engine takes it for one."""
         if kind in (Kind.COUNTS, Kind.INTEGERS):
@@ -248,6 +282,7 @@ class Casts:
     def small(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
         return self.integer(path, kind, exp.DType.BIGINT)
 
+    @_once
     def boolean(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
         """``true`` and ``"yes"`` are true, and so is every number but 0."""
         if kind == Kind.BOOLS:
@@ -258,6 +293,7 @@ class Casts:
     def interval(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
         return cast(self.text(path, kind), exp.DType.INTERVAL)
 
+    @_once
     def time(self, path: exp.Expr, kind: Kind = Kind.PATH, *, strict: bool = False) -> exp.Expr:
         """UTC. A cast of text to TIMESTAMP drops an offset without a word: ``03:04+02:00`` stays 03:04."""
         text = path.copy() if strict else self.text(path, kind)
@@ -269,6 +305,7 @@ class Casts:
     def elements(self, path: exp.Expr, kind: exp.DType = exp.DType.VARIANT) -> exp.Expr:
         return exp.TryCast(this=path.copy(), to=list_of(kind))
 
+    @_once
     def key(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
         """Text that is the same for equal values: the number 1.0 is 1, and 1e16 is 10000000000000000."""
         text = self.text(path, kind)
@@ -299,6 +336,7 @@ class Casts:
         native = self.native(path, kind) if kind.is_numeric else None
         return native or self.rank(path, kind)
 
+    @_once
     def rank(self, path: exp.Expr, kind: Kind = Kind.PATH) -> exp.Expr:
         """``order`` in a form in which any two paths compare. NULL in a struct sorts last."""
         number, text = self.number(path, kind), self.text(path, kind)
@@ -308,6 +346,7 @@ class Casts:
         place = call("struct_pack", named("n", number.copy()), named("i", big), named("s", rest))
         return null_with(text, place)
 
+    @_once
     def exact(self, value: exp.Expr, kind: Kind) -> exp.Expr:
         """A number, of a path or not, in a form in which integers beyond 2^53 compare with any."""
         number = self.number(value, kind) if kind.is_variant else cast(value.copy(), exp.DType.DOUBLE)

@@ -280,7 +280,7 @@ class _Query(Groups):
 
     def has_alias(self, value: exp.Expr) -> bool:
         """Whether DuckDB takes the alias of a value in an expression: not of a query, unless it is grouped by."""
-        return value.find(exp.Subquery) is None or any(value == key for _, key, _ in self.computed)
+        return value.find(exp.Subquery) is None or any(value == key for key, _ in self.computed.values())
 
     # -- paths --------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,29 @@
+"""What the paths of one query may cost to look at."""
+
+import time
+from typing import Final
+
+from novamesh.errors import QueryNotAllowed
+
+# A query of 8,000 nodes, the most there may be, has about as many visits.
+MAX_VISITS: Final = 20_000
+MAX_SECONDS: Final = 4.0
+
+
+class Work:
+    """A net: each part of a query is visited once, but for those that stand in what it groups by, and what is written
+    for it grows with it. Where that fails, the query is refused. Shared by its subqueries."""
+
+    def __init__(self) -> None:
+        self._left = MAX_VISITS
+        self._end_s = time.thread_time() + MAX_SECONDS
+
+    def visit(self) -> None:
+        """One part more. Raises :class:`QueryNotAllowed`."""
+        self._left -= 1
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Only if it has not been too much. Raises :class:`QueryNotAllowed`."""
+        if self._left < 0 or time.thread_time() > self._end_s:
+            raise QueryNotAllowed("The query is nested too deeply; simplify it")
