@@ -78,6 +78,6 @@ def test_what_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_what_becomes_too_large_is_refused_before_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "generate", pytest.fail)
-    monkeypatch.setattr(guard, "OURS", 0)
+    monkeypatch.setattr(work, "MAX_WRITTEN", 0)
     with pytest.raises(QueryNotAllowed, match="nested too deeply"):
         checked("SELECT properties.a FROM events WHERE properties.b = 7")

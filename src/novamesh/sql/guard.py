@@ -19,11 +19,11 @@ import msgspec
 from sqlglot import exp
 
 from novamesh.errors import InvalidQuery, QueryNotAllowed
-from novamesh.sql import functions, hoist, inspect, names, rewrite, shown
+from novamesh.sql import functions, hoist, inspect, names, rewrite, shown, work
 from novamesh.sql.hoist import Extent
 from novamesh.sql.idioms import table as idiom_table
 from novamesh.sql.idioms.translate import translate
-from novamesh.sql.parse import MAX_JOINS, MAX_NODES, OURS, generate, parse
+from novamesh.sql.parse import MAX_JOINS, generate, parse
 from novamesh.sql.paths import NATIVE_TYPES
 from novamesh.sql.types import NO_TYPES, PathTypes
 
@@ -108,7 +108,7 @@ def _check(sql: str, schema: str, limit: int | None, careful: bool, extent: Exte
     titles = names.assign(query)
     resumable = wanted == inspect.ROWS and hoist.gives_events_in_order(query)
     relied = rewrite.apply(query, careful=careful, types=types)
-    if next(islice(query.walk(), MAX_NODES * OURS, None), None) is not None:  # what comes next takes ten times as long
+    if next(islice(query.walk(), work.MAX_WRITTEN, None), None) is not None:  # what comes next takes ten times as long
         raise QueryNotAllowed("The query is nested too deeply; simplify it")
     variants = shown.apply(query)
     shredded_only = extent is None and types.shredded_only

@@ -8,6 +8,10 @@ from novamesh.errors import QueryNotAllowed
 # A query of 8,000 nodes, the most there may be, has about as many visits.
 MAX_VISITS: Final = 20_000
 MAX_SECONDS: Final = 4.0
+MAX_WRITTEN: Final = 64_000
+"""Nodes of the rewritten query, of which 10,000 take a second and more.
+
+One that groups by 300 paths, by way of JSON, has 54,000."""
 
 
 class Work:
