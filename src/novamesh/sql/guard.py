@@ -205,6 +205,10 @@ def _verify_node(node: exp.Expr, *, ours: bool) -> None:
         raise QueryNotAllowed(f"Functions are called as {name or 'f'}(x), without a dot before them")
     elif isinstance(node, exp.Alias) and not isinstance(node.parent, (exp.Select, exp.Star)):
         raise QueryNotAllowed(f"Only result columns and tables have aliases; remove AS {node.alias}")
+    elif isinstance(node, exp.Placeholder) and _stands_for_name(node):
+        raise InvalidQuery(
+            f"The placeholder {generate(node)} stands where a name belongs; write a name, or the comma before it"
+        )
     elif isinstance(node, exp.Identifier) and not node.name:
         raise InvalidQuery("A name may not be empty; the empty key is variant_extract(properties, '')")
     elif isinstance(node, exp.DataType):
@@ -221,6 +225,12 @@ def _verify_node(node: exp.Expr, *, ours: bool) -> None:
         raise InvalidQuery("LIMIT stands at the end of a query, not among the arguments of a function")
     elif type(node) not in functions.NODES:
         raise QueryNotAllowed(_unknown(node))
+
+
+def _stands_for_name(node: exp.Expr) -> bool:
+    if isinstance(node.parent, (exp.Column, exp.PropertyEQ, exp.Table, exp.TableAlias, exp.Window)):
+        return node.arg_key in ("alias", "columns", "this")
+    return node.arg_key in ("alias", "except_", "using")
 
 
 def _verify_call(call: exp.Anonymous) -> None:
