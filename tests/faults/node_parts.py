@@ -22,7 +22,7 @@ from novamesh.event.record import Record, batch_for_key, encode, new_batch
 from novamesh.spool.files import SystemFiles
 from novamesh.spool.frame import SEGMENT_HEADER_SIZE, is_end
 from novamesh.spool.repair import clear_leftovers
-from novamesh.spool.segment import list_segments, read_mark
+from novamesh.spool.segment import list_segments
 from novamesh.spool.tally import Tally
 from novamesh.spool.writer import Limits, SpoolWriter
 from novamesh.store import loader as loaders
@@ -69,7 +69,8 @@ class NodeParts:
         self._directory = directory
         self._lives = 0
         self._clock = NOW
-        self._synced: dict[str, int] = {}  # what the loader has synced of each segment, in bytes
+        self._synced: dict[str, int] = {}  # of each segment, in bytes
+        self._synced_in_copy: dict[str, int] = {}
         self._loop = asyncio.new_event_loop()
         for name in ("spool", "ledger"):
             (self._home / name).mkdir(parents=True)
@@ -83,7 +84,7 @@ class NodeParts:
         spool, ledger = self._home / "spool", self._home / "ledger"
         clear_leftovers(spool)
         # Of each their own, so that a fault meets the one that is meant.
-        self._writer_files, self._loader_files = SystemFiles(), _Noting(self._synced)
+        self._writer_files, self._loader_files = _Noting(self._synced), _Noting(self._synced)
         config = Config(data_dir=str(self._home), query_threads=1)
         self._database = Database(config)
         self._loader = Loader(self._database, spool, NODE, ledger, self._loader_files)
@@ -191,12 +192,15 @@ class NodeParts:
     def _copy(self) -> None:
         target = self._directory / str(self._lives + 1)
         shutil.copytree(self._home, target, symlinks=True)
+        self._synced_in_copy = dict(self._synced)
 
     def _begin_again(self, random: Random, *, power: bool) -> None:
         old = self._home
         self._end()
         self._lives += 1
         shutil.rmtree(old)
+        # The old ones may have synced more since.
+        self._synced = dict(self._synced_in_copy)
         if power:
             self._cut_power(random)
         self._start()
@@ -207,9 +211,8 @@ class NodeParts:
                 continue  # closed in order, so all of it is synced
             with path.open("r+b") as file:
                 size = file.seek(0, os.SEEK_END)
-                # What is behind the mark may have got to the disk, all or in part. A segment has its name once its header
-                # is synced.
-                synced = max(SEGMENT_HEADER_SIZE, read_mark(path), self._synced.get(path.name, 0))
+                # The rest may have got to the disk, all or in part. A segment has its name once its header is synced.
+                synced = self._synced.get(path.name, SEGMENT_HEADER_SIZE)
                 file.truncate(random.randint(min(synced, size), size))
                 file.seek(0, os.SEEK_END)
                 file.write(random.randbytes(random.choice((0, 1, 8, 100))))
