@@ -4,6 +4,7 @@ import contextlib
 import logging
 import multiprocessing
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -57,27 +58,35 @@ class EdgeServer(MPServer):
         super().shutdown(exit_code)  # type: ignore[no-untyped-call]
 
     def _serve_loop(self, spawn_target: Any, target_loader: Any) -> None:
+        due_s: dict[int, float] = {}  # when which dead worker is started again
         while not self.stopped.is_set():
-            self.main_loop_interrupt.wait()
+            self.main_loop_interrupt.wait(max(0.0, min(due_s.values()) - time.monotonic()) if due_s else None)
             # Before what it tells of is looked at: what comes meanwhile sets it again.
             self.main_loop_interrupt.clear()
+            while self.interrupt_children:
+                self._put_off(self.interrupt_children.pop(0), due_s)
             if self.reload_signal:
+                due_s.clear()  # all are started anew
                 self._reload(spawn_target, target_loader)  # type: ignore[no-untyped-call]
-            while self.interrupt_children and not self.stopped.is_set():
-                self._start_again(self.interrupt_children.pop(0), spawn_target, target_loader)
+            for worker in [worker for worker, at_s in due_s.items() if at_s <= time.monotonic()]:
+                del due_s[worker]
+                if not self._start_again(worker, spawn_target, target_loader):
+                    self._put_off(worker, due_s)
 
-    def _start_again(self, worker: int, spawn_target: Any, target_loader: Any) -> None:
-        restarts = self._restarts[worker]
-        while not self.stopped.wait(restarts.delay_s()):
-            process = self._spawn_worker(worker, spawn_target, target_loader)
-            try:
-                process.start()  # type: ignore[no-untyped-call]
-            except OSError as error:
-                log.error("an edge worker cannot be started, trying again", extra={"cause": str(error)})
-                continue
-            self.wrks[worker] = process
-            restarts.started()
-            return
+    def _put_off(self, worker: int, due_s: dict[int, float]) -> None:
+        due_s[worker] = time.monotonic() + self._restarts[worker].delay_s()
+
+    def _start_again(self, worker: int, spawn_target: Any, target_loader: Any) -> bool:
+        """Whether it could be started."""
+        process = self._spawn_worker(worker, spawn_target, target_loader)
+        try:
+            process.start()  # type: ignore[no-untyped-call]
+        except OSError as error:
+            log.error("an edge worker cannot be started, trying again", extra={"cause": str(error)})
+            return False
+        self.wrks[worker] = process
+        self._restarts[worker].started()
+        return True
 
 
 def load_edge(config: Config) -> Any:
