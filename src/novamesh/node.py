@@ -200,12 +200,12 @@ class StoreSupervisor:
     def _start_again(self, restarts: Restarts) -> bool:
         """Whether it runs; not if the node is told to stop meanwhile."""
         while not self._stopping.wait(restarts.delay_s()):
+            restarts.started()
             try:
                 self._process = self._spawn()
             except OSError as error:
                 log.error("the store cannot be started, trying again", extra={"cause": str(error)})
                 continue
-            restarts.started()
             if self._stopping.is_set():  # too late for ``stop`` to have met this process
                 self._process.terminate()
             return True

@@ -18,6 +18,9 @@ class Process:
     def __init__(self, error: OSError | None = None) -> None:
         self.error = error
 
+    def is_alive(self) -> bool:
+        return False
+
     def start(self) -> None:
         if self.error is not None:
             raise self.error

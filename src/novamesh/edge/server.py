@@ -77,7 +77,10 @@ class EdgeServer(MPServer):
         due_s[worker] = time.monotonic() + self._restarts[worker].delay_s()
 
     def _start_again(self, worker: int, spawn_target: Any, target_loader: Any) -> bool:
-        """Whether it could be started."""
+        """Whether it runs."""
+        if self.wrks[worker].is_alive():  # type: ignore[no-untyped-call] # started anew on SIGHUP meanwhile
+            return True
+        self._restarts[worker].started()
         process = self._spawn_worker(worker, spawn_target, target_loader)
         try:
             process.start()  # type: ignore[no-untyped-call]
@@ -85,7 +88,6 @@ class EdgeServer(MPServer):
             log.error("an edge worker cannot be started, trying again", extra={"cause": str(error)})
             return False
         self.wrks[worker] = process
-        self._restarts[worker].started()
         return True
 
 
