@@ -19,5 +19,5 @@ class Restarts:
         return DELAYS_S[min(self._failures, len(DELAYS_S)) - 1] if self._failures else 0.0
 
     def started(self) -> None:
-        """It runs again."""
+        """It is being started: what fails then counts from here, too."""
         self._started = time.monotonic()

@@ -6,8 +6,7 @@ import duckdb
 import pytest
 
 from novamesh.sql import check
-from novamesh.store.migrations import SPACE
-from tests.unit.test_rewrite import fill, plain
+from tests.unit.test_rewrite import connected, plain
 from tests.unit.test_rewrite_compound import EVENTS
 
 SENT = [*EVENTS, {"k": "yes", "n": [1, 2, 3]}, {"k": 7, "n": "2026-01-02T03:04:05+02:00"}, {"k": False, "n": 2**60 + 1}]
@@ -16,12 +15,17 @@ LONG = "greatest(properties.n, greatest(properties.n, greatest(properties.n, pro
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[duckdb.DuckDBPyConnection]:
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute(SPACE.format(schema="p1"))
-    fill(connection, SENT)
+    connection = connected(SENT)
     yield connection
     connection.close()
+
+
+def found(sql: str, engine: duckdb.DuckDBPyConnection, careful: bool) -> list[object]:
+    """The rows of a query, each placeholder of which is 9."""
+    checked = check(sql, schema="p1", limit=100, careful=careful)
+    given = dict.fromkeys(checked.parameters, 9)
+    answer: list[object] = plain(engine.execute(checked.sql, given or None).fetchall())
+    return answer
 
 
 @pytest.mark.parametrize("careful", [False, True], ids=["", "careful"])
@@ -43,14 +47,9 @@ def engine() -> Iterator[duckdb.DuckDBPyConnection]:
     ],
 )
 def test_it_means_the_same(form: str, careful: bool, engine: duckdb.DuckDBPyConnection) -> None:
-    def found(value: str) -> list[object]:
-        sql = f"SELECT {form.format(value)} AS f FROM events ORDER BY user_id"
-        checked = check(sql, schema="p1", limit=100, careful=careful)
-        given = dict.fromkeys(checked.parameters, 9)
-        answer: list[object] = plain(engine.execute(checked.sql, given or None).fetchall())
-        return answer
-
-    assert found(LONG) == found("properties.n")
+    sql = "SELECT {} AS f FROM events ORDER BY user_id"
+    long, short = (found(sql.format(form.format(value)), engine, careful) for value in (LONG, "properties.n"))
+    assert long == short
 
 
 @pytest.mark.parametrize("careful", [False, True], ids=["", "careful"])
@@ -65,12 +64,8 @@ def test_it_means_the_same(form: str, careful: bool, engine: duckdb.DuckDBPyConn
     ],
 )
 def test_so_does_a_query(sql: str, careful: bool, engine: duckdb.DuckDBPyConnection) -> None:
-    def found(value: str) -> list[object]:
-        checked = check(sql.replace("{}", value), schema="p1", limit=100, careful=careful)
-        answer: list[object] = plain(engine.execute(checked.sql).fetchall())
-        return answer
-
-    assert found(LONG) == found("properties.n")
+    long, short = (found(sql.replace("{}", value), engine, careful) for value in (LONG, "properties.n"))
+    assert long == short
 
 
 def test_a_short_value_is_written_where_it_is_named() -> None:

@@ -9,7 +9,7 @@ import pytest
 from novamesh.errors import QueryNotAllowed
 from novamesh.sql import check
 from novamesh.store.migrations import SPACE
-from tests.unit.test_rewrite import fill, plain
+from tests.unit.test_rewrite import connected, fill, plain
 
 # one value in three spellings, numbers that text would order wrongly, text, lists, nothing
 EVENTS: list[dict[str, Any]] = [
@@ -23,10 +23,7 @@ EVENTS: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[duckdb.DuckDBPyConnection]:
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute(SPACE.format(schema="p1"))
-    fill(connection, EVENTS)
+    connection = connected(EVENTS)
     yield connection
     connection.close()
 

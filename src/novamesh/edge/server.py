@@ -118,6 +118,5 @@ def make_server(config: Config) -> EdgeServer:
         ssl_protocol_min=SSLProtocols.tls12,
         log_level=LogLevels.warning,
         log_dictconfig=dict_config(config.log_level),
-        respawn_failed_workers=True,
         workers_kill_timeout=config.stop_timeout_s,
     )

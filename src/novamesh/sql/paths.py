@@ -21,10 +21,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from itertools import islice
 from typing import ClassVar, Concatenate, Final, ParamSpec
 
 from sqlglot import exp
+
+from novamesh.sql.work import is_larger
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ def kind_of_type(to: exp.DataType) -> Kind:
 def once(value: exp.Expr, form: Callable[[exp.Expr], exp.Expr]) -> exp.Expr:
     """A form that names its value more than once; a large value is named by the parameter of a lambda, of which it is
     the list: such forms in each other would multiply."""
-    if next(islice(value.walk(), LARGE, None), None) is None:
+    if not is_larger(value, LARGE):
         return form(value)
     name = exp.to_identifier(_VALUE)
     name.meta[TEXT] = value.meta.get(TEXT, False)

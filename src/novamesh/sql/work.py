@@ -1,7 +1,10 @@
 """What the paths of one query may cost to look at."""
 
 import time
+from itertools import islice
 from typing import Final
+
+from sqlglot import exp
 
 from novamesh.errors import QueryNotAllowed
 
@@ -12,6 +15,11 @@ MAX_WRITTEN: Final = 64_000
 """Nodes of the rewritten query, of which 10,000 take a second and more.
 
 One that groups by 300 paths, by way of JSON, has 54,000."""
+
+
+def is_larger(tree: exp.Expr, nodes: int) -> bool:
+    """Whether a tree has more nodes than that. Looks at no more of them."""
+    return next(islice(tree.walk(), nodes, None), None) is not None
 
 
 class Work:
